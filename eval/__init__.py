@@ -1,0 +1,1 @@
+"""Questions and arms become scores, scores become statistics, statistics become a report."""

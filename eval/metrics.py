@@ -1,0 +1,199 @@
+"""Scorers: each is a function from a question and an answer to a `Score`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assistant.answer import Answer
+from eval.outcome import Outcome
+from eval.question import Question
+from eval.recipe import Arm
+from eval.wording import all_text, holds, parsed, spoken
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A grade for one answer."""
+
+    value: float | None
+    """None: does not apply or could not be scored; counted, never averaged."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a score is called and read."""
+
+    name: str
+    label: str
+    unit: str = "share"
+    """`share` (0 to 1), `ms` or `tokens`."""
+    help: str = ""
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("grounded", "Grounded", help="All key facts right and the house format valid."),
+    Metric("facts", "Facts right", help="Every key fact is stated, in one of its spellings."),
+    Metric("format", "Format valid", help="The answer is JSON that fits the schema."),
+    Metric("abstention", "Abstains rightly", help="Says so when, and only when, there is no answer."),
+    Metric("similarity", "Similarity", help="Cosine between the answer and the reference."),
+    Metric("rouge", "ROUGE-L", help="Longest common word sequence with the reference, F1 (ragas)."),
+    Metric("recall", "Evidence found", help="Share of the named documents among the passages shown."),
+    Metric("citation_precision", "Citations right", help="Share of cited documents that are named."),
+    Metric("citation_recall", "Citations complete", help="Share of named documents that are cited."),
+    Metric("terms", "House terms", help="The answer uses no wording that the house avoids."),
+)
+COSTS: tuple[Metric, ...] = (
+    Metric("total_ms", "Answer time", "ms"),
+    Metric("first_token_ms", "First token", "ms"),
+    Metric("prompt_tokens", "Prompt tokens", "tokens"),
+    Metric("completion_tokens", "Answer tokens", "tokens"),
+)
+FAILED = "the arm failed"
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors."""
+
+    def embed(self, texts: list[str], /) -> NDArray[np.float32]:
+        """Return one row per text: shape (len(texts), dim), L2 norm 1."""
+        ...
+
+
+def facts_right(question: Question, answer: Answer) -> Score:
+    """1 when every key fact is stated, else 0; None when the question has no key facts."""
+    if not question.facts:
+        return Score(None, "the question has no key facts")
+    text = all_text(answer.answer)
+    missing = [f[0] for f in question.facts if not any(holds(text, spelling) for spelling in f)]
+    if missing:
+        return Score(0.0, f"missing: {'; '.join(missing)}")
+    return Score(1.0, f"states {'; '.join(fact[0] for fact in question.facts)}")
+
+
+def format_valid(question: Question, answer: Answer, house: Mapping[str, Any] | None) -> Score:
+    """1 when the answer is JSON that fits the question's schema, or else the house schema."""
+    import jsonschema
+
+    schema = question.json_schema if question.json_schema is not None else house
+    if schema is None:
+        return Score(None, "there is no schema to measure against")
+    value = parsed(answer.answer)
+    if value is None:
+        return Score(0.0, "not JSON")
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    problem = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    if problem is None:
+        return Score(1.0, "fits the schema")
+    return Score(0.0, f"{problem.json_path}: {problem.message[:200]}")
+
+
+def grounded(question: Question, facts: Score, form: Score) -> Score:
+    """1 when facts and format are both right; answerable questions with key facts only."""
+    if not question.answerable or facts.value is None:
+        return Score(None, "only answerable questions with key facts")
+    if form.value is None:
+        return Score(None, form.why)
+    return Score(float(facts.value == 1 and form.value == 1), f"{facts.why}; {form.why}")
+
+
+def abstention(question: Question, answer: Answer) -> Score:
+    """1 when the assistant abstained exactly if the question has no answer."""
+    said = "abstained" if answer.abstained else "answered"
+    asked = "answerable" if question.answerable else "unanswerable"
+    return Score(float(answer.abstained != question.answerable), f"{said}; {asked}")
+
+
+def house_terms(answer: Answer, avoided: Sequence[str]) -> Score:
+    """1 when no avoided wording occurs; None without a house vocabulary."""
+    if not avoided:
+        return Score(None, "no house vocabulary given")
+    text = all_text(answer.answer)
+    used = [word for word in avoided if holds(text, word)]
+    return Score(float(not used), f"uses {', '.join(used)}" if used else "no avoided wording")
+
+
+def similarities(
+    questions: Sequence[Question], answers: Sequence[Answer], embedder: Embedder
+) -> list[Score]:
+    """Return the cosine between each answer's words and its reference, -1 to 1."""
+    texts = [spoken(answer.answer).strip() for answer in answers]
+    rows = [i for i, q in enumerate(questions) if q.reference and texts[i]]
+    scores = [
+        Score(None, "no reference") if not q.reference else Score(0.0, "the answer is empty")
+        for q in questions
+    ]
+    if not rows:
+        return scores
+    references = sorted({questions[i].reference for i in rows})
+    place = {reference: n for n, reference in enumerate(references)}
+    wanted = embedder.embed(references)  # (R, D)
+    given = embedder.embed([texts[i] for i in rows])  # (N, D)
+    for n, i in enumerate(rows):
+        cosine = float(np.dot(given[n], wanted[place[questions[i].reference]]))
+        scores[i] = Score(cosine, "cosine to the reference")
+    return scores
+
+
+async def score_all(
+    questions: Mapping[str, Question],
+    arms: Mapping[str, Arm],
+    outcomes: Sequence[Outcome],
+    *,
+    schema: Mapping[str, Any] | None,
+    avoided: Sequence[str],
+    embedder: Embedder,
+) -> list[dict[str, Score]]:
+    """Return the scores of each outcome by metric, in the order given.
+
+    A failed outcome has every score None, so that it is counted and not averaged.
+    """
+    from eval.overlap import Overlap
+
+    overlap = Overlap()
+    answered = [(o, o.answer) for o in outcomes if o.answer is not None]
+    cosines = similarities(
+        [questions[o.question_id] for o, _ in answered], [a for _, a in answered], embedder
+    )
+    cards: list[dict[str, Score]] = []
+    left = iter(cosines)
+    for outcome in outcomes:
+        if outcome.answer is None:
+            why = f"{FAILED}: {outcome.error}"
+            cards.append({m.name: Score(None, why) for m in (*METRICS, *COSTS)})
+            continue
+        question, answer = questions[outcome.question_id], outcome.answer
+        card = _plain_scores(question, answer, schema, avoided)
+        card["similarity"] = next(left)
+        card["rouge"] = await overlap.rouge(question, answer)
+        shown = arms[outcome.arm].retrieves
+        card["recall"] = await overlap.retrieval_recall(question, answer, shown=shown)
+        card["citation_precision"] = await overlap.citation_precision(
+            question, answer, shown=shown
+        )
+        card["citation_recall"] = await overlap.citation_recall(question, answer, shown=shown)
+        cards.append(card)
+    return cards
+
+
+def _plain_scores(
+    question: Question, answer: Answer, schema: Mapping[str, Any] | None, avoided: Sequence[str]
+) -> dict[str, Score]:
+    facts = facts_right(question, answer)
+    form = format_valid(question, answer, schema)
+    return {
+        "facts": facts,
+        "format": form,
+        "grounded": grounded(question, facts, form),
+        "abstention": abstention(question, answer),
+        "terms": house_terms(answer, avoided),
+        "total_ms": Score(answer.timings.total, "wall time"),
+        "first_token_ms": Score(answer.timings.first_token, "wall time")
+        if answer.completion_tokens
+        else Score(None, "no token was generated"),
+        "prompt_tokens": Score(float(answer.prompt_tokens), "counted by the engine"),
+        "completion_tokens": Score(float(answer.completion_tokens), "counted by the engine"),
+    }

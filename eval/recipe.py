@@ -1,0 +1,188 @@
+"""What an evaluation compares: a TOML file with questions and arms."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from assistant.answer import MODES, Mode
+from assistant.config import explain, read_toml
+from assistant.prompt import Passage, Turn
+from ingest.errors import ConfigError, DataError
+
+TUNED: tuple[Mode, ...] = ("finetuned", "combined")
+RETRIEVING: tuple[Mode, ...] = ("rag", "combined")
+PATHS = ("questions", "terms")
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Arm(Section):
+    """One way to answer, compared with the others on the same questions."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    mode: Literal["base", "rag", "finetuned", "combined"]
+    constrain: bool = False
+    """Decode under the JSON schema, so that the format cannot be wrong."""
+    examples: Path | None = None
+    """A JSONL file of worked examples, shown as earlier turns."""
+    top_k: int | None = Field(default=None, ge=1, le=50)
+    """Passages shown; none takes the configured number."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer in tokens; none takes the recipe's."""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether an adapter answers."""
+        return self.mode in TUNED
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether passages are shown."""
+        return self.mode in RETRIEVING
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the mode sets this arm apart: one of the four of the 2x2."""
+        return not self.constrain and self.examples is None
+
+
+def _four_arms() -> tuple[Arm, ...]:
+    return tuple(Arm(name=mode, mode=mode) for mode in MODES)
+
+
+class Recipe(Section):
+    """One evaluation."""
+
+    questions: Path
+    """JSONL, one question a line."""
+    collection: str = "default"
+    limit: int | None = Field(default=None, ge=1)
+    """Questions drawn, each kind in its share; none takes all."""
+    seed: int = 0
+    """Of the draw and of the resampling."""
+    adapter: str | None = None
+    """`name` or `name:version` for the tuned arms; none takes the default one."""
+    terms: Path | None = None
+    """TOML with `[[term]]` tables (`prefer`, `avoid`): the house vocabulary."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer in tokens; none takes the configured length."""
+    parallel: int = Field(default=2, ge=1, le=64)
+    """Questions that are answered at the same time."""
+    resamples: int = Field(default=9999, ge=99)
+    """Of the bootstrap."""
+    arm: tuple[Arm, ...] = Field(default_factory=_four_arms, min_length=1)
+
+    @model_validator(mode="after")
+    def _unique(self) -> "Recipe":
+        names = [arm.name for arm in self.arm]
+        double = sorted({name for name in names if names.count(name) > 1})
+        if double:
+            raise ValueError(f"two arms are called {', '.join(double)}; names must differ")
+        return self
+
+    def only(self, names: Sequence[str]) -> "Recipe":
+        """Return the recipe with these arms alone, in the recipe's order.
+
+        Raises:
+            ConfigError: there is no arm of that name.
+        """
+        known = [arm.name for arm in self.arm]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"No arm called {', '.join(map(repr, unknown))}. There are: {', '.join(known)}."
+            )
+        return self.model_copy(update={"arm": tuple(a for a in self.arm if a.name in names)})
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe; paths in it are taken from its own folder.
+
+    Raises:
+        ConfigError: no such file, not TOML, or a wrong key or value; names all of them.
+    """
+    values = read_toml(path)
+    _anchor(values, PATHS, path.parent)
+    for arm in values.get("arm", ()):
+        if isinstance(arm, dict):
+            _anchor(arm, ("examples",), path.parent)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Recipe, str(path))) from None
+
+
+def read_examples(path: Path) -> tuple[Turn, ...]:
+    """Read worked examples: `{"question", "answer": text or object, "passages": [{label, text}]}`.
+
+    Raises:
+        DataError: no such file, or bad lines; names all of them.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The worked examples at {path} cannot be read: {error}.") from None
+    turns, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            turns.append(_turn(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path}:{number}: not a worked example: {error!r}")
+    if problems:
+        raise DataError("\n".join(problems))
+    return tuple(turns)
+
+
+def read_avoided(path: Path) -> tuple[str, ...]:
+    """Return every wording that the house vocabulary avoids, sorted.
+
+    Raises:
+        ConfigError: not a table of terms.
+    """
+    terms = read_toml(path).get("term", [])
+    try:
+        return tuple(sorted({str(word) for term in terms for word in term["avoid"]}))
+    except (KeyError, TypeError):
+        raise ConfigError(
+            f"{path}: each [[term]] needs `prefer` and a list `avoid`.",
+        ) from None
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """Read a JSON schema.
+
+    Raises:
+        ConfigError: no such file, not JSON, or not a schema.
+    """
+    import jsonschema
+
+    try:
+        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The JSON schema at {path} cannot be read: {error}.") from None
+    except jsonschema.SchemaError as error:
+        raise ConfigError(f"{path} is not a JSON schema: {error.message}.") from None
+    return schema
+
+
+def _turn(row: Any) -> Turn:
+    answer = row["answer"]
+    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+    passages = tuple(Passage(str(p["label"]), str(p["text"])) for p in row.get("passages", ()))
+    return Turn(str(row["question"]), text, passages)
+
+
+def _anchor(values: dict[str, Any], keys: Sequence[str], folder: Path) -> None:
+    for key in keys:
+        if isinstance(values.get(key), str):
+            values[key] = folder / values[key]

@@ -1,0 +1,129 @@
+"""The base model in the form that training needs: the weights that are served, dequantised."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from finetune.gguf_lora import Shape
+from ingest.errors import UsageError
+from ingest.extras import require
+from ingest.model_file import cache_folder
+
+Device = Literal["cpu", "cuda"]
+
+
+def training_folder(model_file: Path, sha256: str) -> Path:
+    """Return the transformers folder of a GGUF model; made once, then kept in the model cache.
+
+    Training starts from the very weights that are served, dequantised, so the adapter learns to
+    correct these and not the ones they were rounded from. `sha256` names the file's bytes.
+
+    Raises:
+        UsageError: the file is no model that transformers can read.
+    """
+    folder = cache_folder() / "training" / sha256[:16]
+    if folder.exists():
+        return folder
+    if model_file.suffix != ".gguf":
+        raise UsageError(
+            f"{model_file} cannot be fine-tuned: expected a GGUF file.",
+            hint='Set engine.model = "file:path/to/model.gguf".',
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _unpack(model_file, part)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _unpack(model_file: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {"gguf_file": model_file.name, "local_files_only": True}
+    with quiet():
+        try:
+            loaded = AutoModelForCausalLM.from_pretrained(
+                model_file.parent, dtype=torch.float32, **where
+            )
+            tokenizer = AutoTokenizer.from_pretrained(model_file.parent, **where)
+        except ValueError as error:
+            raise UsageError(f"{model_file} cannot be fine-tuned: {error}") from error
+        if not tokenizer.chat_template:
+            raise UsageError(
+                f"{model_file} has no chat template, so it cannot answer questions.",
+                hint="Use an instruction-tuned model.",
+            )
+        # transformers refuses to save a model that came from GGUF; a fresh one of the same
+        # shape with the same weights has no such past.
+        config = loaded.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = AutoModelForCausalLM.from_config(config)
+        plain.load_state_dict(loaded.state_dict())
+        plain.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a training folder."""
+    from transformers import AutoTokenizer
+
+    with quiet():
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def load_model(folder: Path, *, quantisation: Literal["nf4", "none"], device: Device) -> Any:
+    """Return the causal language model of a training folder.
+
+    On a CPU it computes in float32 (bfloat16 is slower there), on a GPU in bfloat16.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    options: dict[str, Any] = {}
+    if quantisation == "nf4":
+        require("bitsandbytes", extra="finetune")
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
+    with quiet():
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, device_map={"": device}, local_files_only=True, **options
+        )
+
+
+def best_device() -> Device:
+    """Return where training runs: a CUDA GPU if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def shape_of(config: Any) -> Shape:
+    """Return what a transformers `config` says of the attention."""
+    return Shape(config.model_type, config.num_attention_heads, config.num_key_value_heads)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' loading bars and advice off the terminal; errors still come through."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,157 @@
+"""Rows become token ids, and token ids become batches with little padding."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from finetune.example import Example
+from ingest.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NO_LOSS = -100
+"""Label of a token that carries no loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example in token ids."""
+
+    prompt: tuple[int, ...]
+    """The rendered prompt, exactly as it is served."""
+    target: tuple[int, ...]
+    """The answer and the token that ends the turn."""
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.target)
+
+
+class Batch(NamedTuple):
+    """Rows side by side: both tensors have the shape (rows, longest row)."""
+
+    input_ids: "Tensor"
+    labels: "Tensor"
+    """The target's ids at the target's places, NO_LOSS at the prompt's and the padding's."""
+
+
+Step = list[list[Row]]
+"""The micro-batches of one optimizer step."""
+
+
+def prompt_ids(tokenizer: Any, messages: Sequence[Any]) -> list[int]:
+    """Return the ids of the prompt that `messages` become, up to where the answer begins."""
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    return ids
+
+
+def encode(tokenizer: Any, example: Example) -> Row:
+    """Return `example` in token ids.
+
+    Prompt and answer are tokenised apart, because they are apart in service: a merge across the
+    border would train on a token that is never seen there.
+    """
+    target = tokenizer(example.target, add_special_tokens=False).input_ids
+    prompt = prompt_ids(tokenizer, example.prompt)
+    return Row(tuple(prompt), (*target, tokenizer.eos_token_id))
+
+
+class Fitting(NamedTuple):
+    """Rows that fit the window, and how many did not."""
+
+    rows: list[Row]
+    too_long: int
+
+
+def fit(rows: Sequence[Row], *, window: int, what: str) -> Fitting:
+    """Leave out the rows that are longer than `window` tokens.
+
+    Raises:
+        DataError: none is left.
+    """
+    kept = [row for row in rows if len(row) <= window]
+    if not kept:
+        longest = min((len(row) for row in rows), default=0)
+        raise DataError(
+            f"No {what} row fits the window of {window} tokens (the shortest of {len(rows)} "
+            f"has {longest}).",
+            hint="Raise train.window, or show fewer passages (retrieval.top_k).",
+        )
+    return Fitting(kept, len(rows) - len(kept))
+
+
+def micro_batches(rows: Sequence[Row], *, tokens: int) -> list[list[Row]]:
+    """Cut `rows` into groups of like length, each at most `tokens` long, padding included.
+
+    A row longer than `tokens` gets a group of its own.
+    """
+    groups: list[list[Row]] = []
+    for row in sorted(rows, key=len, reverse=True):
+        # Longest first: the first row of a group says how long all of it becomes.
+        if groups and len(groups[-1][0]) * (len(groups[-1]) + 1) <= tokens:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def plan_steps(
+    rows: Sequence[Row],
+    *,
+    epochs: float,
+    max_steps: int,
+    batch_tokens: int,
+    micro_batch_tokens: int,
+    seed: int,
+) -> list[Step]:
+    """Return the micro-batches of every optimizer step of a whole run.
+
+    Each epoch shuffles the rows anew and cuts them into steps of about `batch_tokens`, so that a
+    step holds rows of all kinds; only within a step are rows of like length put together.
+    `max_steps` 0 sets no limit.
+    """
+    budget = epochs * sum(len(row) for row in rows)
+    steps: list[Step] = []
+    spent = 0
+    epoch = 0
+    while spent < budget:
+        order = list(rows)
+        random.Random(f"{seed}:{epoch}").shuffle(order)
+        for group in _by_tokens(order, batch_tokens):
+            if spent >= budget or (max_steps and len(steps) >= max_steps):
+                return steps
+            steps.append(micro_batches(group, tokens=micro_batch_tokens))
+            spent += sum(len(row) for row in group)
+        epoch += 1
+    return steps
+
+
+def _by_tokens(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
+    groups: list[list[Row]] = [[]]
+    held = 0
+    for row in rows:
+        if groups[-1] and held + len(row) > tokens:
+            groups.append([])
+            held = 0
+        groups[-1].append(row)
+        held += len(row)
+    return groups
+
+
+def pad(rows: Sequence[Row], *, padding_id: int) -> Batch:
+    """Return `rows` as tensors, padded on the right to the longest.
+
+    Right padding needs no attention mask: a token looks back only, so no real token sees it.
+    """
+    import torch
+
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), padding_id, dtype=torch.long)
+    labels = torch.full((len(rows), width), NO_LOSS, dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row.prompt + row.target)
+        labels[i, len(row.prompt) : len(row)] = torch.tensor(row.target)
+    return Batch(ids, labels)

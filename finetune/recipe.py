@@ -1,0 +1,107 @@
+"""A fine-tuning recipe: one TOML file says which data, which training and which name."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from assistant.adapter import NAME
+from assistant.config import Section, explain, read_toml
+from ingest.errors import ConfigError
+
+
+class DataRecipe(Section):
+    """How tickets become training rows."""
+
+    tickets: Path
+    """Answered tickets, JSONL; taken from the recipe's folder when relative."""
+    collection: str = "default"
+    """The collection whose documents give the evidence."""
+    citations_key: str = "sources"
+    """Key of a ticket's answer that lists document paths; in a row it lists passage numbers."""
+    without_evidence: float = Field(default=0.15, ge=0, le=1)
+    """Share of the rows that show no passages, 0 to 1; they teach the style alone."""
+    insufficient: float = Field(default=0.1, ge=0, lt=1)
+    """Share, 0 to 1, of the answerable rows with passages whose passages lack the answer; they
+    teach refusal."""
+    heldout_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the tickets kept for validation, 0 to 1; whole documents, never parts of one."""
+    max_rows: int = Field(default=0, ge=0)
+    """Most training rows; 0 takes all."""
+    seed: int = 0
+    """Decides the split and every share."""
+
+
+class TrainRecipe(Section):
+    """How the adapter is trained."""
+
+    rank: int = Field(default=16, ge=1, le=256)
+    """Rank of the low-rank matrices."""
+    alpha: float = Field(default=32, gt=0)
+    """LoRA scale: the update is multiplied by alpha / rank."""
+    dropout: float = Field(default=0, ge=0, lt=1)
+    """Dropout before each low-rank matrix, 0 to 1."""
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Names of the layers that get an adapter; `all-linear` takes every one but the output head."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Peak of the schedule."""
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    """How the learning rate runs out after the warm-up."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises, 0 to 1."""
+    weight_decay: float = Field(default=0, ge=0)
+    """Decoupled weight decay of AdamW."""
+    epochs: float = Field(default=1, gt=0)
+    """Passes over the training rows; a fraction stops early."""
+    max_steps: int = Field(default=0, ge=0)
+    """Most optimizer steps, whatever `epochs` says; 0 sets no limit."""
+    batch_tokens: int = Field(default=2048, ge=1)
+    """Tokens of one optimizer step, padding excluded; a step holds at least one row."""
+    micro_batch_tokens: int = Field(default=1024, ge=1)
+    """Tokens that pass through the model together, padding included; bounds the memory."""
+    window: int = Field(default=1024, ge=32)
+    """Longest row, in tokens; longer rows are left out and counted."""
+    quantisation: Literal["nf4", "none"] = "nf4"
+    """`nf4` holds the frozen weights in 4 bits (QLoRA); `none` in full."""
+    validations: int = Field(default=4, ge=1)
+    """Times that the validation loss is measured, the start and the end included if above 1."""
+    validation_rows: int = Field(default=24, ge=1)
+    """Rows that the validation loss is measured on."""
+    seed: int = 0
+    """Decides the order of the rows and the first weights of the adapter."""
+
+
+class Recipe(Section):
+    """The whole recipe."""
+
+    name: str = Field(pattern=NAME.pattern)
+    """Name of the adapter and of its data set: lower-case letters, digits, '.', '_', '-'."""
+    data: DataRecipe
+    train: TrainRecipe = TrainRecipe()
+
+    def dump(self) -> dict[str, Any]:
+        """Return every resolved value as JSON types; the tickets by file name, wherever they lie."""
+        values = self.model_dump(mode="json")
+        values["data"]["tickets"] = self.data.tickets.name
+        return values
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe. A relative `tickets` path is taken from the recipe's folder.
+
+    Raises:
+        ConfigError: no such file, not TOML, or wrong keys or values; names all of them.
+    """
+    try:
+        recipe = Recipe.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise ConfigError(explain(error, Recipe, str(path))) from None
+    tickets = path.parent / recipe.data.tickets
+    if not tickets.is_file():
+        raise ConfigError(
+            f"{path}: data.tickets = {str(recipe.data.tickets)!r}: there is no file {tickets}.",
+            hint="Give the path of the tickets, from the folder of the recipe.",
+        )
+    return recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"tickets": tickets})}
+    )

@@ -1,0 +1,170 @@
+"""Tickets and evidence become training rows."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from assistant.engines.engine import Message
+from assistant.prompt import Passage, build_messages
+from finetune.example import Example
+from finetune.recipe import DataRecipe
+from finetune.ticket import Ticket
+
+
+class Found(NamedTuple):
+    """A passage that the retriever found."""
+
+    source: str
+    """Path of its document, as tickets name it."""
+    passage: Passage
+
+
+Retrieve = Callable[[str, int], Sequence[Found]]
+"""(question, how many) -> passages, best first: the retriever that serves."""
+
+SPARE = 6
+"""Hits asked for beyond those shown; they stand in for passages that are taken out."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What every prompt and answer of the assistant has in common."""
+
+    system: str
+    abstention: str
+    """The whole answer when there is none."""
+    top_k: int
+    """Passages shown for a question."""
+
+
+class Rows(NamedTuple):
+    """The rows of one side of a split, and how many of each kind."""
+
+    examples: list[Example]
+    counts: Mapping[str, int]
+
+
+def build_rows(
+    tickets: Sequence[Ticket], retrieve: Retrieve, recipe: DataRecipe, house: House
+) -> Rows:
+    """Turn tickets into rows with the evidence that the assistant would show, in its order.
+
+    Four kinds: `answer` (the passages hold the facts), `refusal` (nobody could answer),
+    `insufficient` (the passages lack a fact, so the answer to learn is the refusal) and
+    `no_evidence` (no passages; the ticket's answer without sources). Where the retriever by itself
+    misses more often than `recipe.insufficient` says, the surplus tickets get no row
+    (`left_out`): learning mostly to refuse would cost more than their few rows give.
+    """
+    ranked = sorted(tickets, key=lambda t: lot(recipe.seed, t.id))
+    bare = {t.id for t in ranked[: round(recipe.without_evidence * len(ranked))]}
+    rows = {t.id: without_evidence(t, recipe, house) for t in ranked if t.id in bare}
+    counts: Counter[str] = Counter(no_evidence=len(bare))
+
+    found = {t.id: retrieve(t.question, house.top_k + SPARE) for t in ranked if t.id not in bare}
+    answerable = [t for t in ranked if t.id in found and t.documents]
+    missing = [t for t in answerable if not markers(t, found[t.id][: house.top_k])]
+    held = [t for t in answerable if t not in missing]
+    quota = round(recipe.insufficient * len(answerable))
+    robbed = held[: max(0, quota - len(missing))]
+
+    for ticket in ranked:
+        if ticket.id not in found:
+            continue
+        shown = found[ticket.id][: house.top_k]
+        if not ticket.documents:
+            kind, target = "refusal", answer_text(ticket.answer)
+        elif ticket in missing[quota:]:
+            counts["left_out"] += 1
+            continue
+        elif ticket in missing or ticket in robbed:
+            kind, target = "insufficient", house.abstention
+            shown = without_facts(ticket, found[ticket.id])[: house.top_k]
+        else:
+            kind, target = "answer", cited_answer(ticket, shown, recipe.citations_key)
+        counts[kind] += 1
+        rows[ticket.id] = _example(ticket, shown, target, kind, house)
+    return Rows([rows[t.id] for t in ranked if t.id in rows], dict(counts))
+
+
+def lot(seed: int, name: str) -> str:
+    """Return a key that orders names at random: by the seed, never by where they stood."""
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+
+
+def holds(text: str, spellings: Sequence[str]) -> bool:
+    """Whether `text` says a fact in any accepted spelling; case and white space do not count."""
+    flat = _flat(text)
+    return any(_flat(spelling) in flat for spelling in spellings)
+
+
+def markers(ticket: Ticket, shown: Sequence[Found]) -> list[int]:
+    """Return the numbers, from 1, of the shown passages that an answer rests on.
+
+    One passage that holds every fact is enough; else those that hold the facts between them.
+    Passages of other documents never count. Empty when a fact is in none.
+    """
+    own = {
+        marker: found.passage.text
+        for marker, found in enumerate(shown, start=1)
+        if found.source in ticket.documents
+    }
+    if not ticket.facts:
+        return list(own)
+    for marker, text in own.items():
+        if all(holds(text, fact) for fact in ticket.facts):
+            return [marker]
+    needed: set[int] = set()
+    for fact in ticket.facts:
+        holders = [marker for marker, text in own.items() if holds(text, fact)]
+        if not holders:
+            return []
+        if not needed & set(holders):
+            needed.add(holders[0])
+    return sorted(needed)
+
+
+def without_facts(ticket: Ticket, found: Sequence[Found]) -> list[Found]:
+    """Return the hits that hold none of the ticket's facts, in their order."""
+    return [
+        f for f in found if not any(holds(f.passage.text, fact) for fact in ticket.facts)
+    ]
+
+
+def answer_text(answer: Mapping[str, Any] | str) -> str:
+    """Return the text that the model learns to write: a text as it is, an object as JSON."""
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+
+
+def cited_answer(ticket: Ticket, shown: Sequence[Found], key: str) -> str:
+    """Return the answer with the numbers of its passages where the ticket names documents."""
+    if isinstance(ticket.answer, str) or key not in ticket.answer:
+        return answer_text(ticket.answer)
+    return answer_text({**ticket.answer, key: markers(ticket, shown)})
+
+
+def without_evidence(ticket: Ticket, recipe: DataRecipe, house: House) -> Example:
+    """Return the row that shows no passages, and so can cite none."""
+    answer = ticket.answer
+    if not isinstance(answer, str) and recipe.citations_key in answer:
+        answer = {**answer, recipe.citations_key: []}
+    return _example(ticket, [], answer_text(answer), "no_evidence", house)
+
+
+def _example(
+    ticket: Ticket, shown: Sequence[Found], target: str, kind: str, house: House
+) -> Example:
+    passages = [found.passage for found in shown]
+    prompt = build_messages(house.system, ticket.question, passages)
+    return Example(
+        (*prompt, Message("assistant", target)),
+        ticket.id,
+        (*ticket.tags, kind),
+        tuple(passage.text for passage in passages),
+    )
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.casefold().split())

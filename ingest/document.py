@@ -1,0 +1,100 @@
+"""The nouns of ingestion. What crosses from here into other folders is one of these."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of a document's text under one heading and on one page."""
+
+    text: str
+    headings: tuple[str, ...] = ()
+    """Outermost first; empty before the first heading."""
+    page: int | None = None
+    """Counted from 1; None where the format has no pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader takes out of a file."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    """In reading order."""
+    pages: int | None = None
+
+
+class Span(NamedTuple):
+    """Characters `start` up to, not including, `end` of a document's text."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file, read."""
+
+    id: str
+    collection: str
+    source: str
+    """Path relative to the ingested folder, with `/`; what citations show."""
+    path: Path | None
+    """Where the file lies; None for an upload."""
+    sha256: str
+    """Of the file's bytes."""
+    title: str
+    text: str
+    """All that was extracted, in reading order: the blocks, joined by blank lines."""
+    blocks: tuple[Block, ...]
+    spans: tuple[Span, ...]
+    """Where each block stands in `text`."""
+    pages: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage that can be found and cited."""
+
+    id: str
+    """Content-addressed: the same text at the same place of the same document keeps its id."""
+    document_id: str
+    collection: str
+    source: str
+    title: str
+    headings: tuple[str, ...]
+    page: int | None
+    start: int
+    end: int
+    """`document.text[start:end] == text`."""
+    text: str
+    ordinal: int
+    """Position in the document, from 0."""
+
+    @property
+    def heading(self) -> str:
+        """The headings path as one line."""
+        return " > ".join(self.headings)
+
+    @property
+    def context(self) -> str:
+        """What is embedded and indexed: title and headings give the text its subject."""
+        return "\n".join(part for part in (self.title, self.heading, self.text) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A document as the registry lists it."""
+
+    id: str
+    collection: str
+    source: str
+    title: str
+    status: str
+    """`done` or `failed`."""
+    chunks: int
+    pages: int | None
+    sha256: str
+    error: str | None

@@ -1,0 +1,50 @@
+"""Texts become vectors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors."""
+
+    name: str
+    """Of the model; vectors of different models do not compare."""
+    max_tokens: int
+    """Longer texts would be cut."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one row a text: shape (len(texts), dimension), float32, L2 norm 1."""
+        ...
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the model's tokens of `text`, special tokens left out."""
+        ...
+
+
+class SentenceTransformerEmbedder:
+    """A sentence-transformers model on the CPU, or on the GPU where there is one."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        """Load the model `name` from `path`, a folder or a Hugging Face repository."""
+        from sentence_transformers import SentenceTransformer
+
+        self.name = name
+        # A path that exists is local, so no hub is asked; `hf:` names are for the library to find.
+        self._model = SentenceTransformer(str(path), local_files_only=path.exists())
+        self.max_tokens = int(self._model.max_seq_length or 512)
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one row a text: shape (len(texts), dimension), float32, L2 norm 1."""
+        rows: NDArray[np.float32] = self._model.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+        )
+        return rows.astype(np.float32)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the model's tokens of `text`, special tokens left out."""
+        tokens: list[str] = self._model.tokenizer.tokenize(text)
+        return tokens

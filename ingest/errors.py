@@ -1,0 +1,135 @@
+"""Every error that is raised on purpose, in one tree.
+
+* GroundtuneError              `except GroundtuneError` catches all of them; exit code 1
+  + UsageError                 the caller can fix it: exit code 2, HTTP 400
+    - ConfigError              a configuration file, key or flag is wrong
+    - DataError                a line of a data file is wrong
+    - NotFoundError            no such document, adapter, collection, mode: HTTP 404
+    - ConflictError            somebody else holds the workspace: HTTP 409
+    - TooLargeError            over a stated limit: HTTP 413
+    - MissingExtraError        an optional package is not installed
+    - MissingModelError        a model is not on this machine
+    - MismatchError            an adapter does not fit the prompt or the base model
+  + DocumentError              one file could not be read; the others go on: HTTP 415
+  + EngineError                the language model failed: HTTP 502
+    - EngineUnavailableError   it is not there, or its queue is full: HTTP 503
+  + StoreError                 the index could not be read or written: HTTP 503
+  + GateError                  a gate did not pass: exit code 3
+
+A message says what we got and what we expected; `hint` is the command or the change that mends it.
+"""
+
+from typing import ClassVar
+
+
+class GroundtuneError(Exception):
+    """Something went wrong that we know the name of."""
+
+    code: ClassVar[str] = "failed"
+    """The machine-readable name in an HTTP error body."""
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class UsageError(GroundtuneError):
+    """The caller can fix this."""
+
+    code = "bad_request"
+    exit_code = 2
+    http_status = 400
+
+
+class ConfigError(UsageError):
+    """A configuration file, key or flag is wrong."""
+
+    code = "bad_config"
+
+
+class DataError(UsageError):
+    """A line of a data file is wrong."""
+
+    code = "bad_data"
+
+
+class NotFoundError(UsageError):
+    """There is no document, adapter, collection or mode of that name."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class ConflictError(UsageError):
+    """Another process holds what this one needs."""
+
+    code = "conflict"
+    http_status = 409
+
+
+class TooLargeError(UsageError):
+    """The input is over a stated limit."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class MissingExtraError(UsageError):
+    """An optional package is not installed."""
+
+    code = "missing_extra"
+
+
+class MissingModelError(UsageError):
+    """A model is not on this machine."""
+
+    code = "missing_model"
+    http_status = 503
+
+
+class MismatchError(UsageError):
+    """An adapter was trained for another prompt or another base model."""
+
+    code = "mismatch"
+    http_status = 409
+
+
+class DocumentError(GroundtuneError):
+    """One file could not be read."""
+
+    code = "unreadable_document"
+    http_status = 415
+
+
+class EngineError(GroundtuneError):
+    """The language model failed."""
+
+    code = "engine_failed"
+    http_status = 502
+
+
+class EngineUnavailableError(EngineError):
+    """The language model is not there, or has no room for another request."""
+
+    code = "engine_unavailable"
+    http_status = 503
+
+
+class StoreError(GroundtuneError):
+    """The index could not be read or written."""
+
+    code = "store_unavailable"
+    http_status = 503
+
+
+class GateError(GroundtuneError):
+    """A gate did not pass."""
+
+    code = "gate"
+    exit_code = 3

@@ -1,0 +1,76 @@
+"""The running outline of a document while a reader walks through it."""
+
+from collections.abc import Sequence
+
+from ingest.document import Block, Reading
+
+
+class Outline:
+    """Collects paragraphs under the headings they stand below, and pages where there are any."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._title = ""
+        self._headings: list[tuple[int, str]] = []
+        self._parts: list[str] = []
+        self._blocks: list[Block] = []
+        self.page: int | None = None
+
+    def heading(self, level: int, text: str) -> None:
+        """Open a section; the first heading of level 1 is the document's title."""
+        text = " ".join(text.split())
+        if not text:
+            return
+        self._flush()
+        if level == 1 and not self._title:
+            self._title = text
+            self._headings = []
+            return
+        self._headings = [(n, t) for n, t in self._headings if n < level] + [(level, text)]
+
+    def paragraph(self, text: str) -> None:
+        """Add text to the open section."""
+        if text.strip():
+            self._parts.append(text.strip())
+
+    def lines(self, lines: Sequence[str]) -> None:
+        """Add lines that belong together, such as the rows of a table."""
+        self.paragraph("\n".join(lines))
+
+    def turn_page(self, page: int) -> None:
+        """Go on to page `page`, counted from 1: a block never spans two."""
+        self._flush()
+        self.page = page
+
+    def reading(self, pages: int | None = None) -> Reading:
+        """Return all that was collected."""
+        self._flush()
+        return Reading(self._title or self._name, tuple(self._blocks), pages)
+
+    def _flush(self) -> None:
+        if self._parts:
+            headings = tuple(text for _, text in self._headings)
+            self._blocks.append(Block("\n\n".join(self._parts), headings, self.page))
+            self._parts = []
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return one line a row, each cell under its column's name, so that a row can stand alone.
+
+    The first row holds the column names. `Part: Impeller; Price: EUR 12.00`
+    """
+    cleaned = [[" ".join(cell.split()) for cell in row] for row in rows if any(row)]
+    if not cleaned:
+        return []
+    header, *body = cleaned
+    if not body:
+        return ["; ".join(cell for cell in header if cell)]
+    lines = []
+    for row in body:
+        cells = [
+            f"{column}: {cell}" if column else cell
+            for column, cell in zip(header, row, strict=False)
+            if cell
+        ]
+        lines.append("; ".join(cells))
+    return lines

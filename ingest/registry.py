@@ -1,0 +1,334 @@
+"""The registry: documents, their chunks and the full-text index, in SQLite.
+
+It is the truth about what is indexed. A vector whose chunk is not listed here does not exist for a
+reader, so a document is replaced in the one moment in which its transaction commits.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.exc import DBAPIError
+
+from ingest.document import Chunk, Document, Record
+from ingest.errors import NotFoundError, StoreError
+
+SCHEMA_VERSION = 1
+
+METADATA = MetaData()
+DOCUMENTS = Table(
+    "documents",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("collection", String(64), nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("path", Text),
+    Column("title", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("pages", Integer),
+    Column("error", Text),
+    Column("text", Text, nullable=False),
+)
+CHUNKS = Table(
+    "chunks",
+    METADATA,
+    Column("number", Integer, primary_key=True),  # the full-text index refers to it
+    Column("id", String(32), nullable=False, unique=True),
+    Column("document_id", ForeignKey("documents.id"), nullable=False, index=True),
+    Column("collection", String(64), nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("headings", Text, nullable=False),
+    Column("page", Integer),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+)
+PENDING = Table(
+    "pending_vectors",  # written to the vector store, or about to leave it, with no commit yet
+    METADATA,
+    Column("chunk_id", String(32), primary_key=True),
+)
+FULL_TEXT = """
+CREATE VIRTUAL TABLE IF NOT EXISTS chunks_fts USING fts5(
+    title, headings, text, content='', contentless_delete=1, tokenize='porter unicode61'
+)
+"""
+
+# fmt: off
+STOP_WORDS = frozenset((
+    "a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "do", "does", "for", "from",
+    "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or",
+    "our", "please", "should", "so", "tell", "than", "that", "the", "their", "them", "then",
+    "there", "these", "they", "this", "to", "was", "we", "what", "when", "where", "which", "who",
+    "why", "will", "with", "would", "you", "your",
+))
+# fmt: on
+
+
+class Registry:
+    """Documents and chunks by id, and BM25 over the chunks."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the registry at `path`, making it if it is not there.
+
+        Raises:
+            StoreError: not writable, or written by a newer version.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine = create_engine(f"sqlite:///{path}")
+        event.listen(self._engine, "connect", _configure)
+        try:
+            with self._engine.begin() as connection:
+                found = connection.execute(text("PRAGMA user_version")).scalar_one()
+                if found > SCHEMA_VERSION:
+                    raise StoreError(
+                        f"{path} has schema {found}; this version reads up to {SCHEMA_VERSION}.",
+                        hint="Upgrade: pip install --upgrade groundtune",
+                    )
+                METADATA.create_all(connection)
+                connection.execute(text(FULL_TEXT))
+                connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
+        except DBAPIError as error:
+            raise StoreError(f"{path} cannot be opened: {error.orig}") from None
+
+    @property
+    def engine(self) -> Engine:
+        """The database, for others who keep their tables in it."""
+        return self._engine
+
+    def documents(self, collection: str | None = None) -> list[Record]:
+        """Return the documents of a collection, or of all, by source."""
+        query = select(DOCUMENTS).order_by(DOCUMENTS.c.source)
+        if collection is not None:
+            query = query.where(DOCUMENTS.c.collection == collection)
+        counts = text("SELECT document_id, count(*) FROM chunks GROUP BY document_id")
+        with self._engine.connect() as connection:
+            chunks: dict[str, int] = dict(connection.execute(counts).tuples().all())
+            return [
+                _record(row, chunks.get(row["id"], 0))
+                for row in connection.execute(query).mappings()
+            ]
+
+    def document(self, document_id: str) -> tuple[Record, str, list[Chunk]]:
+        """Return a document's record, its text and its chunks in reading order.
+
+        Raises:
+            NotFoundError: there is no such document.
+        """
+        with self._engine.connect() as connection:
+            row = (
+                connection.execute(select(DOCUMENTS).where(DOCUMENTS.c.id == document_id))
+                .mappings()
+                .first()
+            )
+            if row is None:
+                raise NotFoundError(
+                    f"There is no document {document_id!r}.", hint="groundtune documents list"
+                )
+            chunks = connection.execute(
+                select(CHUNKS).where(CHUNKS.c.document_id == document_id).order_by(CHUNKS.c.ordinal)
+            ).mappings()
+            found = [_chunk(chunk) for chunk in chunks]
+        return _record(row, len(found)), row["text"], found
+
+    def find(self, collection: str, *, source: str, path: Path | None) -> Record | None:
+        """Return the record of a file that was ingested before: by its path, else by its source."""
+        same = DOCUMENTS.c.source == source
+        if path is not None:
+            same = DOCUMENTS.c.path == str(path)
+        query = select(DOCUMENTS).where(DOCUMENTS.c.collection == collection, same)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else _record(row, 0)
+
+    def below(self, collection: str, folder: Path) -> list[tuple[Record, Path]]:
+        """Return the documents whose files lie, or lay, in `folder` or deeper."""
+        query = select(DOCUMENTS).where(
+            DOCUMENTS.c.collection == collection, DOCUMENTS.c.path.is_not(None)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        found = [(_record(row, 0), Path(row["path"])) for row in rows]
+        return [(record, path) for record, path in found if path.is_relative_to(folder)]
+
+    def chunk_ids(self, document_id: str) -> set[str]:
+        """Return the ids of a document's chunks."""
+        query = select(CHUNKS.c.id).where(CHUNKS.c.document_id == document_id)
+        with self._engine.connect() as connection:
+            return set(connection.execute(query).scalars())
+
+    def chunks(self, ids: Sequence[str]) -> dict[str, Chunk]:
+        """Return the listed chunks by id; ids without a chunk are left out."""
+        query = select(CHUNKS).where(CHUNKS.c.id.in_(ids))
+        with self._engine.connect() as connection:
+            return {row["id"]: _chunk(row) for row in connection.execute(query).mappings()}
+
+    def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        """Insert a document or replace it, chunks and full text with it, in one transaction."""
+        with self._engine.begin() as connection:
+            _remove(connection, document.id)
+            connection.execute(
+                insert(DOCUMENTS).values(
+                    id=document.id,
+                    collection=document.collection,
+                    source=document.source,
+                    path=None if document.path is None else str(document.path),
+                    title=document.title,
+                    status="done",
+                    sha256=document.sha256,
+                    pages=document.pages,
+                    text=document.text,
+                )
+            )
+            for chunk in chunks:
+                number = connection.execute(
+                    insert(CHUNKS).values(**_row(chunk))
+                ).inserted_primary_key
+                connection.execute(
+                    text(
+                        "INSERT INTO chunks_fts(rowid, title, headings, text) "
+                        "VALUES (:n, :t, :h, :x)"
+                    ),
+                    {
+                        "n": number[0] if number else None,
+                        "t": chunk.title,
+                        "h": chunk.heading,
+                        "x": chunk.text,
+                    },
+                )
+
+    def remove(self, document_id: str) -> None:
+        """Remove a document with its chunks and full text, in one transaction."""
+        with self._engine.begin() as connection:
+            _remove(connection, document_id)
+
+    def set_pending(self, ids: Iterable[str]) -> None:
+        """Note vectors that may be in the vector store without a chunk in the registry."""
+        rows = [{"chunk_id": chunk_id} for chunk_id in ids]
+        if rows:
+            with self._engine.begin() as connection:
+                connection.execute(insert(PENDING).prefix_with("OR IGNORE"), rows)
+
+    def clear_pending(self, ids: Iterable[str]) -> None:
+        """Forget pending vectors: each is now either listed or gone."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(PENDING).where(PENDING.c.chunk_id.in_(list(ids))))
+
+    def pending(self) -> set[str]:
+        """Return the vectors that an interrupted run left in doubt."""
+        with self._engine.connect() as connection:
+            return set(connection.execute(select(PENDING.c.chunk_id)).scalars())
+
+    def search(self, query: str, *, collection: str, limit: int) -> list[tuple[Chunk, float]]:
+        """Return the best chunks by BM25, best first, with positive scores; higher is better.
+
+        Title and headings weigh twice as much as the text. A query without a telling word finds
+        nothing.
+        """
+        words = [w for w in re.findall(r"\w+", query.casefold()) if w not in STOP_WORDS]
+        if not words:
+            return []
+        match = " OR ".join(f'"{word}"' for word in dict.fromkeys(words))
+        statement = text(
+            "SELECT chunks.*, -bm25(chunks_fts, 2.0, 2.0, 1.0) AS score FROM chunks_fts "
+            "JOIN chunks ON chunks.number = chunks_fts.rowid "
+            "WHERE chunks_fts MATCH :match AND chunks.collection = :collection "
+            "ORDER BY bm25(chunks_fts, 2.0, 2.0, 1.0), chunks.id LIMIT :limit"
+        )
+        values = {"match": match, "collection": collection, "limit": limit}
+        with self._engine.connect() as connection:
+            rows = connection.execute(statement, values).mappings()
+            return [(_chunk(row), float(row["score"])) for row in rows]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+
+def _configure(connection: sqlite3.Connection, _: object) -> None:
+    # WAL lets readers go on while one writes; NORMAL is safe with it against a killed process.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _remove(connection: Connection, document_id: str) -> None:
+    connection.execute(
+        text(
+            "DELETE FROM chunks_fts WHERE rowid IN "
+            "(SELECT number FROM chunks WHERE document_id = :id)"
+        ),
+        {"id": document_id},
+    )
+    connection.execute(delete(CHUNKS).where(CHUNKS.c.document_id == document_id))
+    connection.execute(delete(DOCUMENTS).where(DOCUMENTS.c.id == document_id))
+
+
+def _row(chunk: Chunk) -> dict[str, Any]:
+    return {
+        "id": chunk.id,
+        "document_id": chunk.document_id,
+        "collection": chunk.collection,
+        "source": chunk.source,
+        "title": chunk.title,
+        "headings": json.dumps(chunk.headings, ensure_ascii=False),
+        "page": chunk.page,
+        "start": chunk.start,
+        "end": chunk.end,
+        "text": chunk.text,
+        "ordinal": chunk.ordinal,
+    }
+
+
+def _chunk(row: Any) -> Chunk:
+    return Chunk(
+        id=row["id"],
+        document_id=row["document_id"],
+        collection=row["collection"],
+        source=row["source"],
+        title=row["title"],
+        headings=tuple(json.loads(row["headings"])),
+        page=row["page"],
+        start=row["start"],
+        end=row["end"],
+        text=row["text"],
+        ordinal=row["ordinal"],
+    )
+
+
+def _record(row: Any, chunks: int) -> Record:
+    return Record(
+        id=row["id"],
+        collection=row["collection"],
+        source=row["source"],
+        title=row["title"],
+        status=row["status"],
+        chunks=chunks,
+        pages=row["pages"],
+        sha256=row["sha256"],
+        error=row["error"],
+    )
