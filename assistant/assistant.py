@@ -4,6 +4,7 @@ The four modes are one code path: `rag` and `combined` retrieve, `finetuned` and
 an adapter on. Nothing else differs between them.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -86,8 +87,9 @@ class Assistant:
         started = time.perf_counter()
         if ask.mode not in MODES:
             raise NotFoundError(f"There is no mode {ask.mode!r}. There are: {', '.join(MODES)}.")
-        adapter = self._adapter(ask)
-        hits = self._hits(ask)
+        # Both read files and compute; the event loop has other requests to serve meanwhile.
+        adapter = await asyncio.to_thread(self._adapter, ask)
+        hits = await asyncio.to_thread(self._hits, ask)
         retrieved = time.perf_counter()
         if hits is not None and too_weak(hits, min_similarity=self._min_similarity):
             yield Found(())

@@ -57,7 +57,7 @@ class StoreSettings(Section):
 class IngestSettings(Section):
     """How files become chunks."""
 
-    chunk_tokens: int = Field(default=120, ge=32, le=240)
+    chunk_tokens: int = Field(default=96, ge=32, le=240)
     """Longest chunk, in the embedding model's tokens; title and headings come on top."""
     chunk_overlap: int = Field(default=16, ge=0, le=120)
     """Tokens shared by neighbours where one section had to be cut."""
@@ -72,7 +72,7 @@ class RetrievalSettings(Section):
     """Passages shown to the model."""
     candidates: int = Field(default=30, ge=1, le=1000)
     """Passages that dense search and BM25 each contribute before they are fused."""
-    rrf_k: int = Field(default=60, ge=1)
+    rrf_k: int = Field(default=10, ge=1)
     """Rank offset of reciprocal-rank fusion; larger flattens the ranking."""
     min_similarity: float = Field(default=0.25, ge=-1, le=1)
     """The assistant abstains when no passage is at least this similar to the question (cosine)."""

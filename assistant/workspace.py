@@ -13,6 +13,7 @@ from typing import Any
 
 from assistant.adapter import AdapterStore
 from assistant.assistant import Assistant, Contract, Voice
+from assistant.chat_template import read_chat_template
 from assistant.config import Settings
 from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine
@@ -87,7 +88,7 @@ class Workspace:
     @cached_property
     def prompt_fingerprint(self) -> str:
         """Names the prompt contract, as adapters remember it."""
-        return fingerprint(self.settings.answer.system, chat_template(self.model_file))
+        return fingerprint(self.settings.answer.system, read_chat_template(self.model_file))
 
     @cached_property
     def schema(self) -> dict[str, Any] | None:
@@ -170,14 +171,6 @@ class Workspace:
 def open_workspace(settings: Settings) -> Workspace:
     """Return the workspace at `settings.home`."""
     return Workspace(settings)
-
-
-def chat_template(model_file: Path) -> str:
-    """Return the chat template that a GGUF model carries; empty if it has none."""
-    from gguf import GGUFReader
-
-    field = GGUFReader(model_file).fields.get("tokenizer.chat_template")
-    return "" if field is None else str(field.contents())
 
 
 def read_schema(path: Path) -> dict[str, Any]:

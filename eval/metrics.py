@@ -1,66 +1,18 @@
 """Scorers: each is a function from a question and an answer to a `Score`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from assistant.answer import Answer
 from eval.outcome import Outcome
+from eval.overlap import Overlap
 from eval.question import Question
 from eval.recipe import Arm
+from eval.score import COSTS, METRICS, Score
 from eval.wording import all_text, holds, parsed, spoken
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A grade for one answer."""
-
-    value: float | None
-    """None: does not apply or could not be scored; counted, never averaged."""
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """How a score is called and read."""
-
-    name: str
-    label: str
-    unit: str = "share"
-    """`share` (0 to 1), `ms` or `tokens`."""
-    help: str = ""
-
-
-METRICS: tuple[Metric, ...] = (
-    Metric("grounded", "Grounded", help="All key facts right and the house format valid."),
-    Metric("facts", "Facts right", help="Every key fact is stated, in one of its spellings."),
-    Metric("format", "Format valid", help="The answer is JSON that fits the schema."),
-    Metric("abstention", "Abstains rightly", help="Says so when, and only when, there is no answer."),
-    Metric("similarity", "Similarity", help="Cosine between the answer and the reference."),
-    Metric("rouge", "ROUGE-L", help="Longest common word sequence with the reference, F1 (ragas)."),
-    Metric("recall", "Evidence found", help="Share of the named documents among the passages shown."),
-    Metric("citation_precision", "Citations right", help="Share of cited documents that are named."),
-    Metric("citation_recall", "Citations complete", help="Share of named documents that are cited."),
-    Metric("terms", "House terms", help="The answer uses no wording that the house avoids."),
-)
-COSTS: tuple[Metric, ...] = (
-    Metric("total_ms", "Answer time", "ms"),
-    Metric("first_token_ms", "First token", "ms"),
-    Metric("prompt_tokens", "Prompt tokens", "tokens"),
-    Metric("completion_tokens", "Answer tokens", "tokens"),
-)
-FAILED = "the arm failed"
-
-
-class Embedder(Protocol):
-    """Turns texts into vectors."""
-
-    def embed(self, texts: list[str], /) -> NDArray[np.float32]:
-        """Return one row per text: shape (len(texts), dim), L2 norm 1."""
-        ...
+from ingest.embed import Embedder
 
 
 def facts_right(question: Question, answer: Answer) -> Score:
@@ -151,8 +103,6 @@ async def score_all(
 
     A failed outcome has every score None, so that it is counted and not averaged.
     """
-    from eval.overlap import Overlap
-
     overlap = Overlap()
     answered = [(o, o.answer) for o in outcomes if o.answer is not None]
     cosines = similarities(
@@ -162,7 +112,7 @@ async def score_all(
     left = iter(cosines)
     for outcome in outcomes:
         if outcome.answer is None:
-            why = f"{FAILED}: {outcome.error}"
+            why = f"the arm failed: {outcome.error}"
             cards.append({m.name: Score(None, why) for m in (*METRICS, *COSTS)})
             continue
         question, answer = questions[outcome.question_id], outcome.answer
@@ -171,9 +121,7 @@ async def score_all(
         card["rouge"] = await overlap.rouge(question, answer)
         shown = arms[outcome.arm].retrieves
         card["recall"] = await overlap.retrieval_recall(question, answer, shown=shown)
-        card["citation_precision"] = await overlap.citation_precision(
-            question, answer, shown=shown
-        )
+        card["citation_precision"] = await overlap.citation_precision(question, answer, shown=shown)
         card["citation_recall"] = await overlap.citation_recall(question, answer, shown=shown)
         cards.append(card)
     return cards

@@ -28,10 +28,10 @@ class Outcome:
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
-    """Read what a run has written so far; a last line that was cut short is dropped.
+    """Read what a run has written so far.
 
     Raises:
-        DataError: a line in the middle is not an outcome.
+        DataError: a line is not an outcome.
     """
     if not path.exists():
         return []
@@ -43,8 +43,6 @@ def read_outcomes(path: Path) -> list[Outcome]:
         try:
             outcomes.append(_outcome(json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines):  # no newline after it: the run was stopped while writing
-                break
             raise DataError(
                 f"{path}:{number} is not an answer of an evaluation: {error}",
                 hint="Evaluate into another folder, or delete that line.",

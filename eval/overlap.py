@@ -5,10 +5,10 @@ import warnings
 from typing import Any
 
 from assistant.answer import Answer
-from eval.extra import require
-from eval.metrics import Score
 from eval.question import Question
+from eval.score import Score
 from eval.wording import spoken
+from ingest.extras import require
 
 
 class Overlap:
@@ -17,9 +17,11 @@ class Overlap:
     def __init__(self) -> None:
         # Read once by ragas when it is imported: evaluating must not call home.
         os.environ.setdefault("RAGAS_DO_NOT_TRACK", "true")
-        self._rouge: Any = require("ragas.metrics.collections").RougeScore(rouge_type="rougeL")
-        self._sample: Any = require("ragas").SingleTurnSample
-        metrics = require("ragas.metrics")
+        self._rouge: Any = require("ragas.metrics.collections", extra="eval").RougeScore(
+            rouge_type="rougeL"
+        )
+        self._sample: Any = require("ragas", extra="eval").SingleTurnSample
+        metrics = require("ragas.metrics", extra="eval")
         with warnings.catch_warnings():
             # ragas 0.4 announces that these two move to `ragas.metrics.collections`; they are not
             # there yet.
@@ -65,7 +67,8 @@ class Overlap:
         sample = self._sample(
             retrieved_context_ids=sources, reference_context_ids=list(question.documents)
         )
-        value = float(await metric.single_turn_ascore(sample))
+        # The public method wraps this one in telemetry, which writes an id into the user's home.
+        value = float(await metric._single_turn_ascore(sample, callbacks=[]))
         return Score(value, f"{', '.join(dict.fromkeys(sources)) or 'none'}")
 
 

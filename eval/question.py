@@ -65,7 +65,7 @@ def read_questions(path: Path) -> list[Question]:
         DataError: no such file, no questions, or bad lines; names all of them.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The questions at {path} cannot be read: {error}.") from None
     questions: list[Question] = []
@@ -84,7 +84,9 @@ def read_questions(path: Path) -> list[Question]:
             problems.append(explain(error, Question, where))
             continue
         if question.id in first_line:
-            problems.append(f"{where}: id {question.id!r} is taken by line {first_line[question.id]}")
+            problems.append(
+                f"{where}: id {question.id!r} is taken by line {first_line[question.id]}"
+            )
             continue
         first_line[question.id] = number
         questions.append(question)

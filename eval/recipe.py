@@ -102,6 +102,15 @@ class Recipe(Section):
         return self.model_copy(update={"arm": tuple(a for a in self.arm if a.name in names)})
 
 
+def by_mode(arms: Sequence[Arm]) -> dict[Mode, Arm]:
+    """Return those of the four plain arms of the 2x2 that `arms` holds."""
+    found: dict[Mode, Arm] = {}
+    for arm in arms:
+        if arm.plain:
+            found.setdefault(arm.mode, arm)
+    return found
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe; paths in it are taken from its own folder.
 
@@ -126,7 +135,7 @@ def read_examples(path: Path) -> tuple[Turn, ...]:
         DataError: no such file, or bad lines; names all of them.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The worked examples at {path} cannot be read: {error}.") from None
     turns, problems = [], []
@@ -155,24 +164,6 @@ def read_avoided(path: Path) -> tuple[str, ...]:
         raise ConfigError(
             f"{path}: each [[term]] needs `prefer` and a list `avoid`.",
         ) from None
-
-
-def read_schema(path: Path) -> dict[str, Any]:
-    """Read a JSON schema.
-
-    Raises:
-        ConfigError: no such file, not JSON, or not a schema.
-    """
-    import jsonschema
-
-    try:
-        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        jsonschema.validators.validator_for(schema).check_schema(schema)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"The JSON schema at {path} cannot be read: {error}.") from None
-    except jsonschema.SchemaError as error:
-        raise ConfigError(f"{path} is not a JSON schema: {error.message}.") from None
-    return schema
 
 
 def _turn(row: Any) -> Turn:

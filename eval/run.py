@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -170,12 +170,3 @@ def _drop_torn_line(path: Path) -> None:
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             path.write_bytes(whole)
-
-
-def known_arms(arms: Sequence[Arm]) -> dict[str, Arm]:
-    """Return the four arms of the 2x2 that `arms` holds, by mode."""
-    found: dict[str, Arm] = {}
-    for arm in arms:
-        if arm.plain:
-            found.setdefault(arm.mode, arm)
-    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.extra import require
+from ingest.extras import require
 
 CONFIDENCE = 0.95
 SIGNIFICANT = 1 - CONFIDENCE
@@ -66,7 +66,7 @@ def estimate(values: Sequence[float | None], *, seed: int, resamples: int = 9999
         return Estimate(None, None, None, 0, unscored, "nothing was scored")
     mean = float(scored.mean())
     if np.isin(scored, (0.0, 1.0)).all():
-        stats = require("scipy.stats")
+        stats = require("scipy.stats", extra="eval")
         test = stats.binomtest(int(scored.sum()), len(scored))
         interval = test.proportion_ci(confidence_level=CONFIDENCE, method="wilson")
         return Estimate(mean, float(interval.low), float(interval.high), len(scored), unscored)
@@ -122,7 +122,7 @@ def _sign_test(differences: NDArray[np.float64]) -> float:
     up, down = int((differences > 0).sum()), int((differences < 0).sum())
     if up + down == 0:
         return 1.0
-    return float(require("scipy.stats").binomtest(up, up + down).pvalue)
+    return float(require("scipy.stats", extra="eval").binomtest(up, up + down).pvalue)
 
 
 def _bootstrap(
@@ -133,7 +133,7 @@ def _bootstrap(
         return None, None, "one question gives no interval"
     if np.ptp(values) == 0:
         return None, None, "every question gave the same value"
-    stats = require("scipy.stats")
+    stats = require("scipy.stats", extra="eval")
     for method in ("BCa", "percentile"):  # BCa is undefined for some tiny samples
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", stats.DegenerateDataWarning)

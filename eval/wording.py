@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-# A no-break or thin space between digits groups thousands; an ordinary space does not ("2 260 hours"
-# may be a list). Commas and apostrophes group only before exactly three digits.
+# A no-break or thin space between digits groups thousands; an ordinary space does not, as it may
+# part two numbers. Commas and apostrophes group only before exactly three digits.
 GROUPED = re.compile(r"(?<=\d)[,'’\u00a0\u2009\u202f](?=\d{3}(?!\d))")
 MARKER = re.compile(r"\s*\[\d{1,2}\](?!\w)")
 LOOKALIKES = str.maketrans({"−": "-", "‑": "-", "–": "-", "⋅": "·", "∙": "·", "’": "'", "‘": "'"})
@@ -26,15 +26,15 @@ def parsed(answer: str) -> Any:
 
 
 def spoken(answer: str) -> str:
-    """Return what the answer says: the `answer` field of a JSON answer, else the text itself."""
+    """Return what the answer says: the `answer` field of a JSON answer, or prose without [1]."""
     value = parsed(answer)
     if isinstance(value, dict) and isinstance(value.get("answer"), str):
         return str(value["answer"])
-    return answer
+    return MARKER.sub("", answer)
 
 
 def all_text(answer: str) -> str:
-    """Return every statement of the answer: the leaves of a JSON answer a line each, or the text."""
+    """Return every statement of the answer: the leaves of JSON, a line each, or the text."""
     value = parsed(answer)
     return "\n".join(_leaves(value)) if isinstance(value, dict | list) else answer
 

@@ -1,7 +1,9 @@
 """The base model in the form that training needs: the weights that are served, dequantised."""
 
+import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +67,8 @@ def _unpack(model_file: Path, folder: Path) -> None:
         config = loaded.config
         if hasattr(config, "quantization_config"):
             del config.quantization_config
-        plain = AutoModelForCausalLM.from_config(config)
+        from_config: Any = AutoModelForCausalLM.from_config
+        plain = from_config(config)
         plain.load_state_dict(loaded.state_dict())
         plain.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -90,8 +93,11 @@ def load_model(folder: Path, *, quantisation: Literal["nf4", "none"], device: De
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     options: dict[str, Any] = {}
     if quantisation == "nf4":
+        # It warns of an optional kernel for inference, which training does not use.
+        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
         require("bitsandbytes", extra="finetune")
-        options["quantization_config"] = BitsAndBytesConfig(
+        nf4: Any = BitsAndBytesConfig
+        options["quantization_config"] = nf4(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
     with quiet():
@@ -115,15 +121,19 @@ def shape_of(config: Any) -> Shape:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' loading bars and advice off the terminal; errors still come through."""
-    from transformers.utils import logging
+    from transformers.utils import logging as untyped
 
-    level = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers_logging: Any = untyped
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # transformers asks itself by a name that it has deprecated.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
+            yield
     finally:
-        logging.set_verbosity(level)
+        transformers_logging.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()

@@ -15,7 +15,7 @@ NO_LOSS = -100
 """Label of a token that carries no loss."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Row:
     """One example in token ids."""
 

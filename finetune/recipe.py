@@ -80,7 +80,7 @@ class Recipe(Section):
     train: TrainRecipe = TrainRecipe()
 
     def dump(self) -> dict[str, Any]:
-        """Return every resolved value as JSON types; the tickets by file name, wherever they lie."""
+        """Return every resolved value as JSON types; the tickets by file name alone."""
         values = self.model_dump(mode="json")
         values["data"]["tickets"] = self.data.tickets.name
         return values
@@ -102,6 +102,4 @@ def load_recipe(path: Path) -> Recipe:
             f"{path}: data.tickets = {str(recipe.data.tickets)!r}: there is no file {tickets}.",
             hint="Give the path of the tickets, from the folder of the recipe.",
         )
-    return recipe.model_copy(
-        update={"data": recipe.data.model_copy(update={"tickets": tickets})}
-    )
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"tickets": tickets})})

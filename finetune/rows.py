@@ -128,9 +128,7 @@ def markers(ticket: Ticket, shown: Sequence[Found]) -> list[int]:
 
 def without_facts(ticket: Ticket, found: Sequence[Found]) -> list[Found]:
     """Return the hits that hold none of the ticket's facts, in their order."""
-    return [
-        f for f in found if not any(holds(f.passage.text, fact) for fact in ticket.facts)
-    ]
+    return [f for f in found if not any(holds(f.passage.text, fact) for fact in ticket.facts)]
 
 
 def answer_text(answer: Mapping[str, Any] | str) -> str:

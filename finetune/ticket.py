@@ -12,17 +12,17 @@ from ingest.errors import DataError
 class Ticket(BaseModel):
     """A question that somebody answered well. Other keys of its line are ignored."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True)
 
     id: str = Field(min_length=1)
     question: str = Field(min_length=1)
     answer: dict[str, Any] | str
     """The whole answer in the house style, an object or a text."""
-    documents: tuple[str, ...] = Field(default=(), strict=False)
+    documents: tuple[str, ...] = Field(default=())
     """Paths of the documents that hold the answer; empty where there is none to hold it."""
-    facts: tuple[tuple[str, ...], ...] = Field(default=(), strict=False)
+    facts: tuple[tuple[str, ...], ...] = Field(default=())
     """What an answer must say: for each fact the accepted spellings."""
-    tags: tuple[str, ...] = Field(default=(), strict=False)
+    tags: tuple[str, ...] = Field(default=())
 
 
 def read_tickets(path: Path) -> list[Ticket]:

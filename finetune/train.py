@@ -3,12 +3,13 @@
 import ctypes
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetune.base_model import Device
+from finetune.base_model import Device, quiet
 from finetune.batch import Row, Step, micro_batches, pad
 from finetune.loss import answer_loss, answer_tokens
 from finetune.recipe import TrainRecipe
@@ -76,7 +77,8 @@ def add_adapter(model: Any, recipe: TrainRecipe) -> Any:
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(recipe.seed)
-    return peft.get_peft_model(model, config)
+    with quiet():
+        return peft.get_peft_model(model, config)
 
 
 def train(
@@ -98,12 +100,16 @@ def train(
         DivergedError: a loss was not finite.
     """
     keep_freed_memory()
-    trainer = _trainer_class()(
-        model=model,
-        args=_arguments(recipe, len(steps), device=device, scratch=scratch),
-        train_dataset=list(steps),
-        data_collator=_only_one,
-    )
+    from transformers.trainer_callback import PrinterCallback
+
+    with quiet():
+        trainer = _trainer_class()(
+            model=model,
+            args=_arguments(recipe, len(steps), device=device, scratch=scratch),
+            train_dataset=list(steps),
+            data_collator=_only_one,
+        )
+    trainer.remove_callback(PrinterCallback)  # progress goes through `report`
     trainer.recorder = _Recorder(len(steps), padding_id, report)
     held = micro_batches(validation, tokens=recipe.micro_batch_tokens)
     moments = validation_moments(len(steps), recipe.validations)
@@ -114,7 +120,9 @@ def train(
             curve.append(Point(step, mean_loss(model, held, padding_id=padding_id)))
 
     trainer.add_callback(_callback(measure))
-    trainer.train()
+    model.train()
+    with quiet():
+        trainer.train()
     seen: _Recorder = trainer.recorder
     return Outcome(
         tuple(seen.points), tuple(curve), len(steps), seen.rows, seen.tokens, seen.seconds
@@ -125,18 +133,34 @@ def mean_loss(model: Any, batches: Sequence[Sequence[Row]], *, padding_id: int) 
     """Return the mean loss of `batches` in nats per answer token, without training on them."""
     import torch
 
-    was_training = model.training
-    model.eval()
     total, tokens = 0.0, 0
     base = model.get_base_model()
-    with torch.no_grad():
+    with torch.no_grad(), _without_dropout(model):
         for rows in batches:
             batch = pad(rows, padding_id=padding_id)
             batch = type(batch)(*(part.to(base.device) for part in batch))
-            total += float(answer_loss(base, batch))
+            total += answer_loss(base, batch).item()
             tokens += answer_tokens(batch)
-    model.train(was_training)
     return total / tokens
+
+
+@contextmanager
+def _without_dropout(model: Any) -> Iterator[None]:
+    """Switch dropout off, and only that.
+
+    `model.eval()` would do more: bitsandbytes then repacks its 4-bit weights on a CPU for a kernel
+    without a gradient, keeps them so, and all later training steps learn from wrong gradients.
+    """
+    from torch.nn import Dropout
+
+    dropouts = [m for m in model.modules() if isinstance(m, Dropout) and m.training]
+    for module in dropouts:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in dropouts:
+            module.train()
 
 
 def validation_moments(steps: int, times: int) -> set[int]:
@@ -187,7 +211,7 @@ def _trainer_class() -> type[Any]:
     from torch.utils.data import SequentialSampler
     from transformers import Trainer
 
-    class StepTrainer(Trainer):  # type: ignore[misc]
+    class StepTrainer(Trainer):
         """A Trainer whose batch is a whole optimizer step: a list of micro-batches.
 
         The micro-batches differ in size, so each one's loss is weighted by its answer tokens: the
@@ -197,7 +221,8 @@ def _trainer_class() -> type[Any]:
         recorder: _Recorder
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return SequentialSampler(train_dataset or self.train_dataset)  # already shuffled
+            ordered: Any = self.train_dataset if train_dataset is None else train_dataset
+            return SequentialSampler(ordered)  # shuffled when the steps were planned
 
         def training_step(
             self, model: Any, inputs: Any, num_items_in_batch: Any = None
@@ -213,12 +238,12 @@ def _trainer_class() -> type[Any]:
                 loss = answer_loss(base, on_device) / tokens
                 if not torch.isfinite(loss):
                     raise DivergedError(
-                        f"The loss became {float(loss)} in step {len(self.recorder.points) + 1}.",
+                        f"The loss became {loss.item()} in step {len(self.recorder.points) + 1}.",
                         hint="Lower train.learning_rate or raise train.batch_tokens.",
                     )
                 self.accelerator.backward(loss)
                 mean += loss.detach()
-            self.recorder.step_done(inputs, float(mean), time.perf_counter() - began)
+            self.recorder.step_done(inputs, mean.item(), time.perf_counter() - began)
             return mean
 
     return StepTrainer
@@ -251,7 +276,7 @@ def _arguments(recipe: TrainRecipe, steps: int, *, device: Device, scratch: Path
 def _callback(measure: Callable[[int], None]) -> Any:
     from transformers import TrainerCallback
 
-    class Measure(TrainerCallback):  # type: ignore[misc]
+    class Measure(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             measure(0)
 

@@ -62,23 +62,19 @@ class Chunker:
         # Pieces of like size: filling each to the brim would leave a last one of a few words.
         size = min(budget, math.ceil(total / math.ceil(total / budget)) + budget // 8)
         from llama_index.core.node_parser import SentenceSplitter
-        from llama_index.core.schema import Document as Text
 
         splitter = SentenceSplitter(
             chunk_size=size,
             chunk_overlap=min(self._overlap, size // 3),
             tokenizer=self._tokenize,
             paragraph_separator="\n",
-            include_metadata=False,
         )
-        for node in splitter.get_nodes_from_documents([Text(text=text)]):
-            start = getattr(node, "start_char_idx", None)
-            end = getattr(node, "end_char_idx", None)
-            if start is None or end is None:
-                # The splitter looks its piece up in the text; only a piece that it altered is lost.
-                raise AssertionError(f"the splitter altered the text: {node.get_content()[:80]!r}")
-            piece = text[start:end]
-            yield Span(start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip()))
+        position = 0
+        for piece in splitter.split_text(text):
+            # Pieces are verbatim and in order, and each begins after the one before it began.
+            start = text.index(piece, position)
+            yield Span(start, start + len(piece))
+            position = start + 1
 
 
 def _chunk(

@@ -73,9 +73,13 @@ PENDING = Table(
 )
 FULL_TEXT = """
 CREATE VIRTUAL TABLE IF NOT EXISTS chunks_fts USING fts5(
-    title, headings, text, content='', contentless_delete=1, tokenize='porter unicode61'
+    title, headings, text, tokenize='porter unicode61'
 )
 """
+
+WEIGHTS = "0.5, 1.0, 1.0"
+"""BM25 weights of title, headings and text. Every chunk of a document shares its title, so a title
+that weighs more lifts all of them alike and hides the one that answers."""
 
 # fmt: off
 STOP_WORDS = frozenset((
@@ -126,7 +130,7 @@ class Registry:
             query = query.where(DOCUMENTS.c.collection == collection)
         counts = text("SELECT document_id, count(*) FROM chunks GROUP BY document_id")
         with self._engine.connect() as connection:
-            chunks: dict[str, int] = dict(connection.execute(counts).tuples().all())
+            chunks: dict[str, int] = {row[0]: row[1] for row in connection.execute(counts)}
             return [
                 _record(row, chunks.get(row["id"], 0))
                 for row in connection.execute(query).mappings()
@@ -245,18 +249,17 @@ class Registry:
     def search(self, query: str, *, collection: str, limit: int) -> list[tuple[Chunk, float]]:
         """Return the best chunks by BM25, best first, with positive scores; higher is better.
 
-        Title and headings weigh twice as much as the text. A query without a telling word finds
-        nothing.
+        A query without a telling word finds nothing.
         """
         words = [w for w in re.findall(r"\w+", query.casefold()) if w not in STOP_WORDS]
         if not words:
             return []
         match = " OR ".join(f'"{word}"' for word in dict.fromkeys(words))
         statement = text(
-            "SELECT chunks.*, -bm25(chunks_fts, 2.0, 2.0, 1.0) AS score FROM chunks_fts "
+            f"SELECT chunks.*, -bm25(chunks_fts, {WEIGHTS}) AS score FROM chunks_fts "
             "JOIN chunks ON chunks.number = chunks_fts.rowid "
             "WHERE chunks_fts MATCH :match AND chunks.collection = :collection "
-            "ORDER BY bm25(chunks_fts, 2.0, 2.0, 1.0), chunks.id LIMIT :limit"
+            f"ORDER BY bm25(chunks_fts, {WEIGHTS}), chunks.id LIMIT :limit"
         )
         values = {"match": match, "collection": collection, "limit": limit}
         with self._engine.connect() as connection:

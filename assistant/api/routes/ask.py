@@ -1,0 +1,86 @@
+"""`POST /api/ask`."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from assistant.answer import Ask, Event, Found, Said
+from assistant.api.errors import problem_of, unexpected
+from assistant.api.parts import Parts, PartsOf
+from assistant.api.sse import event, stream
+from assistant.api.wire import AskBody, AskReply
+from assistant.bodies import evidence_body
+from ingest.errors import GroundtuneError, TooLargeError
+
+log = logging.getLogger(__name__)
+router = APIRouter(prefix="/api", tags=["ask"])
+
+
+@router.post(
+    "/ask",
+    response_model=AskReply,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def ask(body: AskBody, parts: PartsOf, request: Request) -> Any:
+    """Answer a question; with `stream`, as server-sent events.
+
+    The events are `evidence`, any number of `text`, and `done` with the whole body; or `error` as
+    the last one, and then there is no answer.
+    """
+    question = body.ask()
+    await asyncio.to_thread(_check, question, parts)
+    assistant = parts.workspace.assistant
+    if not body.stream:
+        return JSONResponse((await assistant.answer(question)).body())
+    return await _streamed(assistant.stream(question), request.state.request_id)
+
+
+def _check(ask: Ask, parts: Parts) -> None:
+    check_length(ask.question, parts)
+    if ask.mode in ("rag", "combined"):
+        parts.workspace.check_collection(ask.collection)
+
+
+def check_length(question: str, parts: Parts) -> None:
+    """Refuse a question or query over the limit."""
+    limit = parts.workspace.settings.limits.question_chars
+    if len(question) > limit:
+        raise TooLargeError(
+            f"The question has {len(question)} characters; the limit is {limit}.",
+            hint="Ask a shorter one, or raise limits.question_chars.",
+        )
+
+
+async def _streamed(events: AsyncIterator[Event], request_id: str) -> StreamingResponse:
+    # What is wrong with the request shows before the first event: then it is an ordinary error.
+    first = await anext(events)
+    return stream(_written(first, events, request_id))
+
+
+async def _written(
+    first: Event, events: AsyncIterator[Event], request_id: str
+) -> AsyncIterator[str]:
+    async with aclosing(events):  # type: ignore[type-var]  # it is a generator
+        try:
+            yield _event(first)
+            async for following in events:
+                yield _event(following)
+        except GroundtuneError as error:
+            log.warning("request %s broke off: %s", request_id, error.message)
+            yield event("error", problem_of(error))
+        except Exception:  # the edge of a stream: the status is sent, so the error is an event
+            log.exception("request %s: a streamed answer broke off", request_id)
+            yield event("error", unexpected(request_id))
+
+
+def _event(item: Event) -> str:
+    if isinstance(item, Found):
+        return event("evidence", {"evidence": [evidence_body(e) for e in item.evidence]})
+    if isinstance(item, Said):
+        return event("text", {"text": item.text})
+    return event("done", item.answer.body())

@@ -1,0 +1,67 @@
+"""`/healthz` and `/readyz`."""
+
+import asyncio
+import logging
+from typing import Any
+
+from chromadb.errors import ChromaError
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+
+from assistant.api.parts import Parts, PartsOf
+from assistant.api.wire import ReadyReply
+from assistant.engines.engine import Message
+from ingest.errors import EngineError, GroundtuneError
+
+log = logging.getLogger(__name__)
+router = APIRouter(tags=["health"])
+
+DOWN = (GroundtuneError, SQLAlchemyError, ChromaError, OSError, RuntimeError, ValueError)
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Say that the process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", response_model=ReadyReply, responses={503: {"model": ReadyReply}})
+async def readyz(parts: PartsOf) -> Any:
+    """Try each part; 503 when one is down."""
+    states = await asyncio.to_thread(_stores, parts)
+    states["engine"] = await _engine(parts)
+    states["intake"] = "ok" if parts.intake.alive else "stopped"
+    ready = all(state == "ok" for state in states.values())
+    return JSONResponse({"ready": ready, "parts": states}, 200 if ready else 503)
+
+
+def _stores(parts: Parts) -> dict[str, str]:
+    index = parts.workspace.index
+    states = {}
+    try:
+        index.registry.pending()
+        states["state"] = "ok"
+    except DOWN as error:
+        states["state"] = _down("state", error)
+    try:
+        row = index.embedder.embed(["ready?"])[0]
+        states["embedding"] = "ok"
+        index.vectors.search(row, collection="default", limit=1)
+        states["vectors"] = "ok"
+    except DOWN as error:
+        states["vectors" if "embedding" in states else "embedding"] = _down("index", error)
+    return states
+
+
+async def _engine(parts: Parts) -> str:
+    try:
+        await parts.workspace.engine.prompt_tokens([Message("user", "ready?")])
+    except (EngineError, OSError) as error:
+        return _down("engine", error)
+    return "ok"
+
+
+def _down(part: str, error: Exception) -> str:
+    log.warning("%s is down: %s", part, error)
+    return error.message if isinstance(error, GroundtuneError) else "down; the log has more"

@@ -1,0 +1,237 @@
+"""What goes over the wire. Stored and computed things have types of their own elsewhere."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from assistant.answer import Ask
+from assistant.prompt import Turn
+
+
+class Wire(BaseModel):
+    """A body: an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class TurnBody(Wire):
+    """An earlier question with its answer."""
+
+    question: str
+    answer: str
+
+
+class AskBody(Wire):
+    """A question to the assistant."""
+
+    question: str = Field(min_length=1)
+    """What is asked; its greatest length is `limits.question_chars`."""
+    mode: str = "combined"
+    """`base`, `rag`, `finetuned` or `combined`."""
+    collection: str = "default"
+    """Where `rag` and `combined` look."""
+    adapter: str | None = None
+    """`name` or `name:version`; the newest one if left out. Only for tuned modes."""
+    history: list[TurnBody] = Field(default=[], max_length=50)
+    """Earlier turns, oldest first."""
+    top_k: int | None = Field(default=None, ge=1, le=50)
+    """Passages to show to the model; the configured number if left out."""
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    """A JSON schema that the answer is held to."""
+    stream: bool = False
+    """Send `evidence`, `text`, ... and `done` as server-sent events."""
+
+    def ask(self) -> Ask:
+        """Return the question as the assistant takes it."""
+        return Ask(
+            question=self.question,
+            mode=self.mode,  # type: ignore[arg-type]  # the assistant says which modes there are
+            collection=self.collection,
+            adapter=self.adapter,
+            history=tuple(Turn(turn.question, turn.answer) for turn in self.history),
+            top_k=self.top_k,
+            schema=self.schema_,
+        )
+
+
+class SearchBody(Wire):
+    """A search for passages."""
+
+    query: str = Field(min_length=1)
+    """What is looked for; its greatest length is `limits.question_chars`."""
+    k: int | None = Field(default=None, ge=1, le=100)
+    """Passages wanted; the configured number if left out."""
+    collection: str = "default"
+
+
+class Place(Wire):
+    """Where in a document something stands."""
+
+    chunk_id: str
+    document_id: str
+    source: str
+    title: str
+    heading: str
+    page: int | None
+    start: int
+    end: int
+    score: float
+
+
+class CitationReply(Place):
+    """A statement of an answer, tied to the words of a document."""
+
+    marker: int
+    quote: str
+
+
+class UsageReply(Wire):
+    """Tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class TimingsReply(Wire):
+    """Milliseconds."""
+
+    retrieve: float
+    first_token: float
+    generate: float
+    total: float
+
+
+class AskReply(Wire):
+    """An answer, and what it rests on."""
+
+    answer: str
+    abstained: bool
+    citations: list[CitationReply]
+    mode: str
+    model: str
+    adapter: str | None
+    usage: UsageReply
+    timings_ms: TimingsReply
+    evidence_dropped: int
+    """Passages that were found but did not fit into the window."""
+    request_id: str
+
+
+class HitReply(Place):
+    """A passage found."""
+
+    text: str
+
+
+class SearchReply(Wire):
+    """Passages found, best first."""
+
+    hits: list[HitReply]
+
+
+class QueuedDocument(Wire):
+    """A document whose turn will come."""
+
+    id: str
+    source: str
+    status: str
+
+
+class Accepted(Wire):
+    """An upload was taken; the job says what becomes of it."""
+
+    job_id: str
+    documents: list[QueuedDocument]
+
+
+class DocumentReply(Wire):
+    """A document."""
+
+    id: str
+    collection: str
+    source: str
+    title: str
+    status: str
+    chunks: int
+    pages: int | None
+    sha256: str
+    error: str | None
+
+
+class DocumentsReply(Wire):
+    """Documents, by source."""
+
+    documents: list[DocumentReply]
+
+
+class ChunkReply(Wire):
+    """A passage of a document: `text[start:end]` of it."""
+
+    id: str
+    heading: str
+    page: int | None
+    start: int
+    end: int
+    text: str
+
+
+class FullDocumentReply(DocumentReply):
+    """A document with all that was read in it."""
+
+    text: str
+    chunk_list: list[ChunkReply]
+
+
+class DeletedReply(Wire):
+    """A document that is gone."""
+
+    deleted: str
+
+
+class ProgressReply(Wire):
+    """Files."""
+
+    done: int
+    total: int
+    current: str | None
+
+
+class JobReply(Wire):
+    """An ingestion."""
+
+    id: str
+    collection: str
+    status: str
+    """`queued`, `running`, `done` or `failed`."""
+    progress: ProgressReply
+    result: dict[str, Any] | None
+    """What `groundtune ingest --json` prints."""
+    error: str | None
+    created: float
+    finished: float | None
+
+
+class AdapterReply(Wire):
+    """A version of a tuned adapter."""
+
+    name: str
+    version: str
+    aliases: list[str]
+    base: Any
+    created: Any
+    parity: Any
+    evaluation: Any
+
+
+class AdaptersReply(Wire):
+    """All tuned adapters."""
+
+    adapters: list[AdapterReply]
+
+
+class ReadyReply(Wire):
+    """Whether the service can work."""
+
+    ready: bool
+    parts: dict[str, str]
+    """`ok`, or what is wrong."""

@@ -1,0 +1,99 @@
+"""`groundtune doctor`: what works on this machine, what does not, and the command that mends it."""
+
+import argparse
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+from assistant.config import Settings
+from ingest.errors import GroundtuneError
+from ingest.model_file import resolve
+
+FREE_GB = 3
+EXTRAS = {"finetune": ["peft", "bitsandbytes", "matplotlib"], "eval": ["ragas", "scipy"]}
+
+
+class Finding(NamedTuple):
+    """What one check found."""
+
+    check: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments: none."""
+
+
+def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Run every check; none of them stops another."""
+    checks: list[Callable[[Settings], list[Finding]]] = [_system, _models, _extras, _workspace]
+    findings = [finding for check in checks for finding in check(settings)]
+    return {
+        "ok": all(finding.ok for finding in findings),
+        "findings": [finding._asdict() for finding in findings],
+    }
+
+
+def render(result: dict[str, Any]) -> str:
+    """Return one line a check."""
+    lines = []
+    for finding in result["findings"]:
+        lines.append(f"{'ok ' if finding['ok'] else 'NO '} {finding['check']}: {finding['detail']}")
+        if finding["fix"]:
+            lines.append(f"      {finding['fix']}")
+    return "\n".join(lines)
+
+
+def _system(settings: Settings) -> list[Finding]:
+    version = sys.version.split()[0]
+    place = settings.home if settings.home.exists() else settings.home.absolute().parent
+    free = shutil.disk_usage(place).free / 1e9
+    fts = (
+        sqlite3.connect(":memory:")
+        .execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')")
+        .fetchone()[0]
+    )
+    return [
+        Finding("Python", sys.version_info >= (3, 11), version, ""),
+        Finding("processor cores", True, str(os.cpu_count())),
+        Finding(
+            "free disk", free > FREE_GB, f"{free:.0f} GB", "" if free > FREE_GB else "Make room."
+        ),
+        Finding("SQLite full text", bool(fts), sqlite3.sqlite_version),
+    ]
+
+
+def _models(settings: Settings) -> list[Finding]:
+    findings = []
+    for name in (settings.engine.model, settings.embedding.model):
+        try:
+            findings.append(Finding("model", True, f"{name} at {resolve(name)}"))
+        except GroundtuneError as error:
+            findings.append(Finding("model", False, error.message, error.hint))
+    return findings
+
+
+def _extras(settings: Settings) -> list[Finding]:
+    findings = []
+    for extra, modules in EXTRAS.items():
+        missing = [module for module in modules if find_spec(module) is None]
+        fix = f"pip install 'groundtune[{extra}]'" if missing else ""
+        detail = f"missing {', '.join(missing)}" if missing else "installed"
+        findings.append(Finding(f"extra [{extra}]", not missing, detail, fix))
+    return findings
+
+
+def _workspace(settings: Settings) -> list[Finding]:
+    home = settings.home
+    place = home
+    while not place.exists():
+        place = place.absolute().parent
+    writable = os.access(place, os.W_OK)
+    detail = f"{home} " + ("is there" if home.exists() else "will be made at the first ingest")
+    return [Finding("workspace", writable, detail if writable else f"{place} cannot be written")]

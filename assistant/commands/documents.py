@@ -1,0 +1,44 @@
+"""`groundtune documents list|show ID|delete ID`."""
+
+import argparse
+from typing import Any
+
+from assistant.commands.desk import open_desk
+from assistant.config import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|delete")
+    listing = actions.add_parser("list", help="all documents, or those of one collection")
+    listing.add_argument("--collection", help="only this one")
+    for action, summary in (("show", "a document's text"), ("delete", "remove a document")):
+        one = actions.add_parser(action, help=summary)
+        one.add_argument("id", metavar="ID", help="as `documents list` shows it")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """List, show or delete.
+
+    Raises:
+        NotFoundError: there is no such document.
+    """
+    with open_desk(settings, "documents") as desk:
+        if args.action == "list":
+            return desk.documents(args.collection)
+        if args.action == "show":
+            return desk.document(args.id)
+        return desk.delete(args.id)
+
+
+def render(result: dict[str, Any]) -> str:
+    """Return what a person reads."""
+    if "documents" in result:
+        lines = [
+            f"{d['id']}  {d['status']:<6} {d['chunks']:>4} passages  {d['source']}  ({d['title']})"
+            for d in result["documents"]
+        ]
+        return "\n".join(lines) if lines else "No documents yet. Add some: groundtune ingest PATH"
+    if "text" in result:
+        return f"{result['title']}\n{result['source']}\n\n{result['text']}"
+    return f"Deleted {result['deleted']}."

@@ -1,0 +1,123 @@
+"""The intake: uploads go into the index one after the other, in a thread of their own.
+
+Everything that writes to the index while the service runs goes through here, so there is one
+writer at a time; readers are never held up.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from assistant.jobs import Job, Jobs
+from assistant.uploads import Uploads
+from ingest.document import Record
+from ingest.errors import GroundtuneError
+from ingest.index import Index
+from ingest.pipeline import Failure, Pipeline, Tally, Upload
+
+log = logging.getLogger(__name__)
+
+
+class Waiting(NamedTuple):
+    """An uploaded file whose turn has not come."""
+
+    source: str
+    path: Path
+
+
+class Intake:
+    """Queues uploads and works them off."""
+
+    def __init__(self, index: Index, pipeline: Pipeline, jobs: Jobs, uploads: Uploads) -> None:
+        self._index = index
+        self._pipeline = pipeline
+        self._jobs = jobs
+        self._uploads = uploads
+        self._queue: queue.Queue[tuple[Job, Sequence[Waiting]] | None] = queue.Queue()
+        self._writing = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether uploads are being worked off."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin; what an earlier process left unfinished is marked as such."""
+        self._jobs.interrupt()
+        self._uploads.forget_all()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the file that is being read; what is still queued counts as interrupted."""
+        self._stopping.set()
+        self._queue.put(None)
+        self._thread.join()
+        self._jobs.interrupt()
+        self._uploads.forget_all()
+
+    def submit(self, job: Job, files: Sequence[Waiting]) -> None:
+        """Queue the files of a job."""
+        self._queue.put((job, files))
+
+    def delete(self, document_id: str) -> Record:
+        """Remove a document and its upload, between two files of a running job.
+
+        Raises:
+            NotFoundError: there is no such document.
+        """
+        with self._writing:
+            record = self._index.delete(document_id)
+            self._uploads.remove(record.collection, record.source)
+        return record
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None and not self._stopping.is_set():
+            job, files = item
+            try:
+                self._run(job, files)
+            except GroundtuneError as error:
+                self._jobs.fail(job.id, error.message)
+            except Exception:  # the edge of this thread: one broken job must not end the service
+                log.exception("job %s broke off", job.id)
+                self._jobs.fail(job.id, "Something went wrong on our side; the log has more.")
+            finally:
+                self._uploads.forget(job.id)
+
+    def _run(self, job: Job, files: Sequence[Waiting]) -> None:
+        total = Tally()
+        for number, file in enumerate(files):
+            if self._stopping.is_set():
+                return
+            self._jobs.progress(job.id, done=number, current=file.source)
+            with self._writing:
+                _add(total, self._ingest(job.collection, file))
+        self._jobs.progress(job.id, done=len(files), current=None)
+        error = None
+        if len(total.failed) == len(files):
+            error = "; ".join(f"{f.source}: {f.error}" for f in total.failed)
+        self._jobs.finish(job.id, result=total.body(), error=error)
+
+    def _ingest(self, collection: str, file: Waiting) -> Tally:
+        upload = Upload(file.source, None, file.path.read_bytes)
+        tally = self._pipeline.run([upload], collection=collection)
+        if not tally.failed:
+            try:
+                self._uploads.keep(file.path, collection, file.source)
+            except OSError as error:
+                why = f"It can be searched, but the file could not be kept: {error.strerror}."
+                tally.failed.append(Failure(file.source, why))
+        return tally
+
+
+def _add(total: Tally, tally: Tally) -> None:
+    total.added += tally.added
+    total.updated += tally.updated
+    total.unchanged += tally.unchanged
+    total.failed += tally.failed
+    total.chunks += tally.chunks
+    total.seconds += tally.seconds

@@ -1,0 +1,66 @@
+"""A workspace of this process, worked on with the same calls and bodies as one behind a server."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assistant.answer import Ask
+from assistant.bodies import document_body, hit_body, record_body
+from assistant.workspace import Workspace
+from ingest.pipeline import Upload
+
+Body = dict[str, Any]
+
+
+class LocalWorkspace:
+    """What commands do on a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def ask(self, body: Mapping[str, Any]) -> Body:
+        """Return the body of the answer; `body` is that of `POST /api/ask`."""
+        ask = Ask(**body)
+        if ask.mode in ("rag", "combined"):
+            self._workspace.check_collection(ask.collection)
+        return asyncio.run(self._workspace.assistant.answer(ask)).body()
+
+    def search(self, query: str, *, k: int | None = None, collection: str = "default") -> Body:
+        """Return `{"hits": [...]}`."""
+        self._workspace.check_collection(collection)
+        k = self._workspace.settings.retrieval.top_k if k is None else k
+        hits = self._workspace.retriever.search(query, k=k, collection=collection)
+        return {"hits": [hit_body(hit) for hit in hits]}
+
+    def documents(self, collection: str | None = None) -> Body:
+        """Return `{"documents": [...]}`."""
+        records = self._workspace.registry.documents(collection)
+        return {"documents": [record_body(record) for record in records]}
+
+    def document(self, document_id: str) -> Body:
+        """Return a document with its text and chunks."""
+        return document_body(*self._workspace.registry.document(document_id))
+
+    def delete(self, document_id: str) -> Body:
+        """Remove a document; return `{"deleted": id}`."""
+        self._workspace.index.delete(document_id)
+        return {"deleted": document_id}
+
+    def ingest(
+        self,
+        uploads: Sequence[Upload],
+        collection: str,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Body:
+        """Ingest files and return the tally; `on_progress` gets how many are through, and all."""
+        done = iter(range(len(uploads)))
+        tally = self._workspace.pipeline.run(
+            uploads, collection=collection, on_file=lambda _: on_progress(next(done), len(uploads))
+        )
+        on_progress(len(uploads), len(uploads))
+        return tally.body()
+
+    def prune(self, folders: Sequence[Path], collection: str) -> int:
+        """Remove the documents whose files are gone from `folders`; return how many."""
+        return self._workspace.pipeline.prune(folders, collection=collection)

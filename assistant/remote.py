@@ -1,0 +1,209 @@
+"""A workspace that a server owns, worked on through its HTTP API."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from ingest.errors import (
+    EngineUnavailableError,
+    GroundtuneError,
+    TooLargeError,
+    UsageError,
+)
+from ingest.pipeline import Upload
+
+ANSWER_S = 600.0  # a long answer on a busy CPU; connecting must still fail fast
+CONNECT_S = 5.0
+POLL_S = 0.2
+BATCH_BYTES = 8_000_000
+BATCH_FILES = 100
+
+Body = dict[str, Any]
+
+
+class RemoteWorkspace:
+    """Does over HTTP what commands do on a workspace of their own, with the same bodies.
+
+    Every method raises the error that the server met, with its message and hint, and
+    EngineUnavailableError if no server answers.
+    """
+
+    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        """Work through the server at `url`; `transport` None takes the network."""
+        self._url = url
+        self._client = httpx.Client(
+            base_url=url,
+            transport=transport,
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            trust_env=False,  # a proxy has no business between two processes of one machine
+        )
+
+    def ask(self, body: Mapping[str, Any]) -> Body:
+        """Return the body of the answer; `body` is that of `POST /api/ask`."""
+        return self._call("POST", "/api/ask", json={**body, "stream": False})
+
+    def search(self, query: str, *, k: int | None = None, collection: str = "default") -> Body:
+        """Return `{"hits": [...]}`."""
+        return self._call(
+            "POST", "/api/search", json={"query": query, "k": k, "collection": collection}
+        )
+
+    def documents(self, collection: str | None = None) -> Body:
+        """Return `{"documents": [...]}`."""
+        params = {} if collection is None else {"collection": collection}
+        return self._call("GET", "/api/documents", params=params)
+
+    def document(self, document_id: str) -> Body:
+        """Return a document with its text and chunks."""
+        return self._call("GET", f"/api/documents/{quote(document_id, safe='')}")
+
+    def delete(self, document_id: str) -> Body:
+        """Remove a document; return `{"deleted": id}`."""
+        return self._call("DELETE", f"/api/documents/{quote(document_id, safe='')}")
+
+    def adapters(self) -> Body:
+        """Return `{"adapters": [...]}`."""
+        return self._call("GET", "/api/adapters")
+
+    def ingest(
+        self,
+        uploads: Sequence[Upload],
+        collection: str,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Body:
+        """Upload files, wait until they are ingested, and return the tally.
+
+        A file that cannot be read or is too large is listed as failed and the rest goes on.
+        `on_progress` gets how many files are through, and how many there are.
+        """
+        started = time.monotonic()
+        tally: Body = {"added": 0, "updated": 0, "unchanged": 0, "deleted": 0, "chunks": 0}
+        failed: list[dict[str, str]] = []
+        through = 0
+        for batch in _batches(uploads, failed):
+            before = through + len(failed)
+
+            def moved(done: int, before: int = before) -> None:
+                on_progress(before + done, len(uploads))
+
+            result = self._send(batch, collection, moved)
+            for key in tally:
+                tally[key] += result[key]
+            failed += result["failed"]
+            through += len(batch) - len(result["failed"])
+            on_progress(through + len(failed), len(uploads))
+        seconds = round(time.monotonic() - started, 2)
+        return {**tally, "failed": failed, "seconds": seconds}
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    def __enter__(self) -> "RemoteWorkspace":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _send(
+        self, batch: Sequence[tuple[str, bytes]], collection: str, moved: Callable[[int], None]
+    ) -> Body:
+        files = [("files", (source, content)) for source, content in batch]
+        data = {"collection": collection, "source": [source for source, _ in batch]}
+        try:
+            accepted = self._call("POST", "/api/documents", data=data, files=files)
+        except TooLargeError as error:
+            if len(batch) == 1:
+                return _nothing_but(batch[0][0], error)
+            results = [self._send([file], collection, lambda done: None) for file in batch]
+            return {key: _sum(result[key] for result in results) for key in results[0]}
+        done = 0
+        while True:
+            job = self._call("GET", f"/api/jobs/{accepted['job_id']}")
+            if job["progress"]["done"] > done:
+                done = job["progress"]["done"]
+                moved(done)
+            if job["result"] is not None:
+                result: Body = job["result"]
+                return result
+            if job["status"] == "failed":
+                raise GroundtuneError(f"The server stopped ingesting: {job['error']}")
+            time.sleep(POLL_S)
+
+    def _call(self, method: str, path: str, **rest: Any) -> Body:
+        try:
+            response = self._client.request(method, path, **rest)
+        except httpx.HTTPError as error:
+            raise EngineUnavailableError(
+                f"The server at {self._url} does not answer: {error}",
+                hint="It owns this workspace. If it hangs, stop it, and try again.",
+            ) from None
+        if response.is_success:
+            body: Body = response.json()
+            return body
+        raise _error(response)
+
+
+def _batches(
+    uploads: Sequence[Upload], failed: list[dict[str, str]]
+) -> Iterator[list[tuple[str, bytes]]]:
+    """Yield files to send together; one that cannot be read is added to `failed`."""
+    batch: list[tuple[str, bytes]] = []
+    size = 0
+    for upload in uploads:
+        try:
+            content = upload.content()
+        except OSError as error:
+            failed.append({"source": upload.source, "error": error.strerror or str(error)})
+            continue
+        names = {source for source, _ in batch}
+        full = size + len(content) > BATCH_BYTES or len(batch) == BATCH_FILES
+        if batch and (full or upload.source in names):
+            yield batch
+            batch, size = [], 0
+        batch.append((upload.source, content))
+        size += len(content)
+    if batch:
+        yield batch
+
+
+def _nothing_but(source: str, error: GroundtuneError) -> Body:
+    failed = [{"source": source, "error": error.message}]
+    nothing = {"added": 0, "updated": 0, "unchanged": 0, "deleted": 0, "chunks": 0}
+    return {**nothing, "failed": failed, "seconds": 0.0}
+
+
+def _sum(values: Iterator[Any]) -> Any:
+    total = next(values)
+    for value in values:
+        total = total + value
+    return total
+
+
+def _error(response: httpx.Response) -> GroundtuneError:
+    """Return the error of our tree that the server answered with."""
+    try:
+        said = response.json()["error"]
+        code, message, hint = said["code"], said["message"], said["hint"]
+    except (ValueError, KeyError, TypeError):
+        code, message, hint = "", f"The server answered with status {response.status_code}.", ""
+    kind = _kinds(GroundtuneError).get(code)
+    if kind is None:
+        kind = UsageError if response.is_client_error else GroundtuneError
+    return kind(message, hint=hint)
+
+
+def _kinds(kind: type[GroundtuneError]) -> dict[str, type[GroundtuneError]]:
+    found = {kind.code: kind}
+    for below in kind.__subclasses__():
+        found |= _kinds(below)
+    return found

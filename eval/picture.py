@@ -1,0 +1,197 @@
+"""The pictures of a report, as SVG.
+
+Colours are variables, so that light, dark and print each have their own. Blue, orange and green are
+told apart by colour-blind readers too, and every bar is named.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from eval.statistics import Estimate
+from eval.verdict import percent, points
+
+STYLE = """
+.pic{--ink:#1c2430;--soft:#5b6675;--line:#d9dee5;--card:#f6f8fa;--best:#e8f4f0;
+--grounded:#00795a;--facts:#0072b2;--format:#c77700}
+@media (prefers-color-scheme:dark){.pic{--ink:#e8ecf1;--soft:#9aa5b4;--line:#37414e;--card:#1b222b;
+--best:#14302a;--grounded:#3ecfa4;--facts:#56b4e9;--format:#f0b040}}
+@media print{.pic{--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--best:#eef6f3;--grounded:#00795a;
+--facts:#0072b2;--format:#c77700}}
+.pic{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+.pic text{fill:var(--ink);font-size:13px}.pic .soft{fill:var(--soft)}.pic .small{font-size:12px}
+.pic .big{font-size:38px;font-weight:650;letter-spacing:-1px}
+.pic .name{font-size:15px;font-weight:650}
+.pic .end{text-anchor:end}.pic .mid{text-anchor:middle}
+.pic .card{fill:var(--card);stroke:var(--line)}
+.pic .card.best{fill:var(--best);stroke:var(--grounded)}
+.pic .track{fill:var(--line);opacity:.6}.pic .axis{stroke:var(--line)}
+.pic .zero{stroke:var(--soft);stroke-width:1.5}.pic .whisker{stroke:var(--ink);stroke-width:1.6}
+.pic .fill-grounded{fill:var(--grounded)}.pic .fill-facts{fill:var(--facts)}
+.pic .fill-format{fill:var(--format)}.pic .line-grounded{stroke:var(--grounded)}
+.pic .line-facts{stroke:var(--facts)}.pic .line-format{stroke:var(--format)}
+.pic .span{stroke-width:3;stroke-linecap:round}.pic .hollow{fill:var(--card);stroke-width:2.5}
+"""
+BARS = (("grounded", "Grounded"), ("facts", "Facts right"), ("format", "Format valid"))
+CELLS = (("base", 0, 0), ("rag", 1, 0), ("finetuned", 0, 1), ("combined", 1, 1))
+WIDTH = 764
+CELL_WIDTH = 330
+CELL_HEIGHT = 176
+LEFT = 88
+TOP = 34
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a forest plot."""
+
+    metric: str
+    label: str
+    difference: Estimate
+
+
+def standalone(svg: Markup) -> str:
+    """Return a picture as a file of its own."""
+    opening = '<svg xmlns="http://www.w3.org/2000/svg" class='
+    styled = str(svg).replace("<svg class=", opening, 1)
+    return styled.replace(">", f"><style>{STYLE}</style>", 1) + "\n"
+
+
+def factorial_picture(
+    modes: Mapping[str, str], means: Mapping[str, Mapping[str, Estimate]]
+) -> Markup:
+    """Draw the 2x2: retrieval across, tuning down, each cell with its shares and intervals."""
+    known = {m: means[a]["grounded"].mean or 0.0 for m, a in modes.items()}
+    best = max(known, key=lambda mode: known[mode]) if any(known.values()) else ""
+    height = TOP + 2 * (CELL_HEIGHT + 12)
+    parts = [
+        _text(LEFT + CELL_WIDTH / 2, 20, "without your documents", "mid soft"),
+        _text(LEFT + CELL_WIDTH * 1.5 + 12, 20, "with your documents", "mid soft"),
+    ]
+    for row, label in enumerate(("not tuned", "tuned")):
+        y = TOP + row * (CELL_HEIGHT + 12) + CELL_HEIGHT / 2
+        parts.append(_text(LEFT - 14, y, label, "end soft"))
+    for mode, column, row in CELLS:
+        x, y = LEFT + column * (CELL_WIDTH + 12), TOP + row * (CELL_HEIGHT + 12)
+        parts.append(
+            Markup('<rect class="card{}" x="{}" y="{}" width="{}" height="{}" rx="10"/>').format(
+                " best" if mode == best else "", x, y, CELL_WIDTH, CELL_HEIGHT
+            )
+        )
+        if mode in modes:
+            parts.append(_cell(modes[mode], means[modes[mode]], x, y))
+        else:
+            parts.append(_text(x + 18, y + 30, f"{mode}: not in this run", "soft"))
+    return _svg(height, "The four arms: grounded answers, facts and format", parts)
+
+
+def _cell(name: str, means: Mapping[str, Estimate], x: float, y: float) -> Markup:
+    whole = means["grounded"]
+    scale = 168
+    parts = [
+        _text(x + 18, y + 28, name, "name"),
+        _text(x + 18, y + 72, percent(whole.mean), "big"),
+        _text(x + CELL_WIDTH - 18, y + 56, "grounded answers", "end soft small"),
+        _text(x + CELL_WIDTH - 18, y + 72, _range(whole), "end soft small"),
+    ]
+    for place, (metric, label) in enumerate(BARS):
+        found, line, left = means[metric], y + 98 + place * 26, x + 102
+        parts.append(_text(x + 18, line + 9, label, "small"))
+        parts.append(_rect("track", left, line, scale, 11))
+        if found.mean is None:
+            parts.append(_text(left + scale + 10, line + 10, "n/a", "soft small"))
+            continue
+        parts.append(_rect(f"fill-{metric}", left, line, scale * found.mean, 11))
+        if found.low is not None and found.high is not None:
+            a, b, middle = left + scale * found.low, left + scale * found.high, line + 5.5
+            parts.append(_line("whisker", a, middle, b, middle))
+            parts += [_line("whisker", at, line + 2, at, line + 9) for at in (a, b)]
+        parts.append(_text(x + CELL_WIDTH - 14, line + 10, percent(found.mean), "end small"))
+    return Markup("").join(parts)
+
+
+def forest_picture(rows: Sequence[Row], title: str) -> Markup:
+    """Draw paired differences with their intervals; a hollow dot is no difference seen."""
+    left, right, step = 250, 560, 26
+    reach = _reach(rows)
+
+    def at(value: float) -> float:
+        return (left + right) / 2 + value / reach * (right - left) / 2
+
+    parts: list[Markup] = []
+    y = 18
+    group = ""
+    for row in rows:
+        if row.metric != group:
+            group = row.metric
+            parts.append(_text(8, y + 4, dict(BARS).get(group, group), "name"))
+            y += step
+        parts += _forest_row(row, y, at)
+        y += step
+    axis = [_line("zero", at(0), 8, at(0), y - 8)]
+    for tick in (-reach, -reach / 2, 0.0, reach / 2, reach):
+        axis.append(_line("axis", at(tick), 8, at(tick), y - 8) if tick else Markup(""))
+        axis.append(_text(at(tick), y + 10, points(tick), "mid soft small"))
+    axis.append(_text(at(0), y + 28, "percentage points", "mid soft small"))
+    return _svg(y + 36, title, axis + parts)
+
+
+def _forest_row(row: Row, y: float, at: Callable[[float], float]) -> list[Markup]:
+    found = row.difference
+    parts = [_text(232, y + 4, row.label, "end")]
+    if found.mean is None:
+        return [*parts, _text(576, y + 4, "not measured", "soft small")]
+    words = points(found.mean)
+    if found.low is not None and found.high is not None:
+        parts.append(_line(f"span line-{row.metric}", at(found.low), y, at(found.high), y))
+        words += f"  [{points(found.low)}, {points(found.high)}]"
+    dot = f"fill-{row.metric}" if found.seen else f"hollow line-{row.metric}"
+    parts.append(
+        Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="5.5"/>').format(
+            dot, at(found.mean), y
+        )
+    )
+    parts.append(_text(576, y + 4, words, "small"))
+    return parts
+
+
+def _reach(rows: Sequence[Row]) -> float:
+    ends = [
+        abs(end)
+        for row in rows
+        for end in (row.difference.mean, row.difference.low, row.difference.high)
+        if end is not None
+    ]
+    largest = max(ends, default=1.0)
+    return next((reach for reach in (0.2, 0.5, 1.0) if largest <= reach), largest)
+
+
+def _range(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"n = {estimate.n}"
+    return f"{100 * estimate.low:.0f} to {percent(estimate.high)}, n = {estimate.n}"
+
+
+def _svg(height: float, title: str, parts: Sequence[Markup]) -> Markup:
+    return Markup(
+        '<svg class="pic" viewBox="0 0 {} {:.0f}" role="img"><title>{}</title>{}</svg>'
+    ).format(WIDTH, height, title, Markup("").join(parts))
+
+
+def _text(x: float, y: float, words: str, style: str) -> Markup:
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(
+        style, x, y, escape(words)
+    )
+
+
+def _rect(style: str, x: float, y: float, width: float, height: float) -> Markup:
+    return Markup(
+        '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{}" rx="3"/>'
+    ).format(style, x, y, max(width, 0.0), height)
+
+
+def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
+        style, x1, y1, x2, y2
+    )

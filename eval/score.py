@@ -1,0 +1,51 @@
+"""What a grade is, and which grades there are."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A grade for one answer."""
+
+    value: float | None
+    """None: does not apply or could not be scored; counted, never averaged."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a score is called and read."""
+
+    name: str
+    label: str
+    unit: str = "share"
+    """`share` (0 to 1), `ms` or `tokens`."""
+    help: str = ""
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("grounded", "Grounded", help="All key facts right and the house format valid."),
+    Metric("facts", "Facts right", help="Every key fact is stated, in one of its spellings."),
+    Metric("format", "Format valid", help="The answer is JSON that fits the schema."),
+    Metric(
+        "abstention", "Abstains rightly", help="Says so when, and only when, there is no answer."
+    ),
+    Metric("similarity", "Similarity", help="Cosine between the answer and the reference."),
+    Metric("rouge", "ROUGE-L", help="Longest common word sequence with the reference, F1 (ragas)."),
+    Metric(
+        "recall", "Evidence found", help="Share of the named documents among the passages shown."
+    ),
+    Metric(
+        "citation_precision", "Citations right", help="Share of cited documents that are named."
+    ),
+    Metric(
+        "citation_recall", "Citations complete", help="Share of named documents that are cited."
+    ),
+    Metric("terms", "House terms", help="The answer uses no wording that the house avoids."),
+)
+COSTS: tuple[Metric, ...] = (
+    Metric("total_ms", "Answer time", "ms"),
+    Metric("first_token_ms", "First token", "ms"),
+    Metric("prompt_tokens", "Prompt tokens", "tokens"),
+    Metric("completion_tokens", "Answer tokens", "tokens"),
+)

@@ -1,0 +1,241 @@
+"""Scores -> tables: means, paired differences, the 2x2, abstention and cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from eval.outcome import Outcome
+from eval.question import Question
+from eval.recipe import Arm, by_mode
+from eval.score import COSTS, METRICS, Score
+from eval.statistics import Estimate, Factorial, Values, difference, estimate, factorial
+
+COMPARED = ("grounded", "facts", "format", "abstention")
+"""Metrics on which every pair of arms is compared."""
+ALL = "all"
+HELDOUT = "heldout"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One arm against another, paired by question."""
+
+    slice: str
+    metric: str
+    arm: str
+    against: str
+    difference: Estimate
+    """`arm` minus `against`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """How well an arm knows what it cannot know."""
+
+    precision: Estimate
+    """Of the answers that abstained, the share that should have."""
+    recall: Estimate
+    """Of the unanswerable questions, the share that the arm abstained on."""
+    abstained: int
+    unanswerable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an answer takes; None when nothing was measured."""
+
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All numbers of a report."""
+
+    arms: tuple[str, ...]
+    modes: Mapping[str, str]
+    """Mode -> the plain arm of that mode."""
+    slices: Mapping[str, int]
+    """Slice -> number of questions; `all` first."""
+    headline: str
+    """The slice that the verdict reads: `heldout` where the questions have it, else `all`."""
+    means: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+    """Slice -> arm -> metric."""
+    comparisons: tuple[Comparison, ...]
+    factorials: Mapping[str, Mapping[str, Factorial]]
+    """Slice -> metric; empty when one of the four arms is missing."""
+    abstention: Mapping[str, Abstention]
+    costs: Mapping[str, Mapping[str, Cost]]
+    failed: Mapping[str, int]
+
+    def compare(self, metric: str, arm: str, against: str, slice_: str = "") -> Estimate | None:
+        """Return `arm` minus `against`, or None when the two were not compared."""
+        wanted = slice_ or self.headline
+        for c in self.comparisons:
+            if c.slice == wanted and c.metric == metric and {c.arm, c.against} == {arm, against}:
+                return c.difference if c.arm == arm else flipped(c.difference)
+        return None
+
+
+class Table:
+    """Scores by arm, metric and question."""
+
+    def __init__(self, outcomes: Sequence[Outcome], cards: Sequence[Mapping[str, Score]]) -> None:
+        self._scores = {
+            (o.arm, o.question_id): card for o, card in zip(outcomes, cards, strict=True)
+        }
+
+    def values(self, arm: str, metric: str, ids: Sequence[str]) -> Values:
+        """Return question id -> value; None is unscored."""
+        return {i: self._scores[arm, i][metric].value for i in ids}
+
+
+def flipped(estimate: Estimate) -> Estimate:
+    """Return the same difference, seen from the other arm."""
+
+    def minus(value: float | None) -> float | None:
+        return None if value is None else -value
+
+    return Estimate(
+        mean=minus(estimate.mean),
+        low=minus(estimate.high),
+        high=minus(estimate.low),
+        n=estimate.n,
+        unscored=estimate.unscored,
+        why=estimate.why,
+        p=estimate.p,
+    )
+
+
+def summarise(
+    questions: Sequence[Question],
+    arms: Sequence[Arm],
+    outcomes: Sequence[Outcome],
+    cards: Sequence[Mapping[str, Score]],
+    *,
+    seed: int,
+    resamples: int,
+) -> Summary:
+    """Return every number of the report. `cards` are the scores of `outcomes`, in their order."""
+    table = Table(outcomes, cards)
+    slices = slices_of(questions)
+    names = tuple(arm.name for arm in arms)
+    modes: dict[str, str] = {mode: arm.name for mode, arm in by_mode(arms).items()}
+    headline = HELDOUT if HELDOUT in slices else ALL
+    means = {
+        slice_: {
+            name: {
+                m.name: estimate(
+                    list(table.values(name, m.name, ids).values()), seed=seed, resamples=resamples
+                )
+                for m in METRICS
+            }
+            for name in names
+        }
+        for slice_, ids in slices.items()
+    }
+    compared = list(dict.fromkeys((ALL, headline)))
+    return Summary(
+        arms=names,
+        modes=modes,
+        slices={slice_: len(ids) for slice_, ids in slices.items()},
+        headline=headline,
+        means=means,
+        comparisons=tuple(
+            Comparison(
+                slice=slice_,
+                metric=metric,
+                arm=later,
+                against=earlier,
+                difference=difference(
+                    table.values(later, metric, slices[slice_]),
+                    table.values(earlier, metric, slices[slice_]),
+                    seed=seed,
+                    resamples=resamples,
+                ),
+            )
+            for slice_ in compared
+            for metric in COMPARED
+            for earlier, later in combinations(names, 2)
+        ),
+        factorials=_factorials(table, modes, slices, compared, seed, resamples),
+        abstention={name: _abstention(name, questions, outcomes, seed) for name in names},
+        costs={name: _costs(table, name, slices[ALL]) for name in names},
+        failed={name: sum(o.arm == name and o.answer is None for o in outcomes) for name in names},
+    )
+
+
+def slices_of(questions: Sequence[Question]) -> dict[str, list[str]]:
+    """Return slice -> question ids: all, held-out documents, then every other kind.
+
+    A held-out question about two documents stands in both of its slices.
+    """
+    slices: dict[str, list[str]] = {ALL: [q.id for q in questions]}
+    heldout = [q.id for q in questions if q.heldout]
+    if heldout:
+        slices[HELDOUT] = heldout
+    for question in questions:
+        if question.kind != HELDOUT:
+            slices.setdefault(question.kind, []).append(question.id)
+    return slices
+
+
+def _factorials(
+    table: Table,
+    modes: Mapping[str, str],
+    slices: Mapping[str, Sequence[str]],
+    compared: Sequence[str],
+    seed: int,
+    resamples: int,
+) -> dict[str, dict[str, Factorial]]:
+    if len(modes) < 4:
+        return {}
+    return {
+        slice_: {
+            metric: factorial(
+                *(
+                    table.values(modes[mode], metric, slices[slice_])
+                    for mode in ("base", "rag", "finetuned", "combined")
+                ),
+                seed=seed,
+                resamples=resamples,
+            )
+            for metric in ("grounded", "facts", "format")
+        }
+        for slice_ in compared
+    }
+
+
+def _abstention(
+    arm: str, questions: Sequence[Question], outcomes: Sequence[Outcome], seed: int
+) -> Abstention:
+    answerable = {q.id: q.answerable for q in questions}
+    mine = [o for o in outcomes if o.arm == arm]
+    said = [float(not answerable[o.question_id]) for o in mine if o.answer and o.answer.abstained]
+    asked = [
+        float(o.answer.abstained) if o.answer else None
+        for o in mine
+        if not answerable[o.question_id]
+    ]
+    return Abstention(
+        precision=estimate(said, seed=seed),
+        recall=estimate(asked, seed=seed),
+        abstained=len(said),
+        unanswerable=len(asked),
+    )
+
+
+def _costs(table: Table, arm: str, ids: Sequence[str]) -> dict[str, Cost]:
+    costs = {}
+    for metric in COSTS:
+        values = [v for v in table.values(arm, metric.name, ids).values() if v is not None]
+        if values:
+            p50, p95 = (float(p) for p in np.percentile(values, (50, 95)))
+            costs[metric.name] = Cost(float(np.mean(values)), p50, p95, len(values))
+        else:
+            costs[metric.name] = Cost(None, None, None, 0)
+    return costs

@@ -1,0 +1,113 @@
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from assistant.api.app import create_app
+from assistant.remote import RemoteWorkspace
+from ingest.errors import EngineUnavailableError, NotFoundError, TooLargeError, UsageError
+from ingest.pipeline import Upload, find_files
+from tests.assistant.api.conftest import PUMP
+from tests.fakes import ScriptedEngine, small_workspace
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service on a real socket."""
+    home = tmp_path_factory.mktemp("home")
+    engine = ScriptedEngine("The latch screws are tightened to 2.1 N.m.")
+    app = create_app(small_workspace(home, engine, limits={"upload_mb": 1, "question_chars": 200}))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def remote(url: str) -> Iterator[RemoteWorkspace]:
+    with RemoteWorkspace(url) as workspace:
+        yield workspace
+
+
+def test_a_folder_is_ingested_through_the_server_and_keeps_its_paths(
+    remote: RemoteWorkspace, tmp_path: Path
+) -> None:
+    for folder in ("manuals", "lists"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "sculpin.md").write_bytes(PUMP)
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4 broken")
+    seen: list[tuple[int, int]] = []
+    tally = remote.ingest(
+        find_files([str(tmp_path)]), "attic", lambda done, total: seen.append((done, total))
+    )
+    assert (tally["added"], tally["chunks"]) == (2, 4)
+    assert [failure["source"] for failure in tally["failed"]] == ["broken.pdf"]
+    assert seen[-1] == (3, 3)
+    assert seen == sorted(seen)
+    documents = remote.documents("attic")["documents"]
+    assert [d["source"] for d in documents] == ["lists/sculpin.md", "manuals/sculpin.md"]
+    body = remote.ask({"question": "Latch screws?", "mode": "rag", "collection": "attic"})
+    assert body["citations"][0]["source"].endswith("sculpin.md")
+    [hit] = remote.search("hose hours", k=1, collection="attic")["hits"]
+    assert "400 hours" in hit["text"]
+    for document in documents:
+        assert remote.document(document["id"])["text"]
+        assert remote.delete(document["id"]) == {"deleted": document["id"]}
+    assert remote.documents("attic") == {"documents": []}
+
+
+def test_a_file_over_the_servers_limit_fails_alone(remote: RemoteWorkspace) -> None:
+    big = Upload("big.md", None, lambda: b"a" * 3_000_000)
+    small = Upload("small.md", None, lambda: PUMP)
+    tally = remote.ingest([small, big], "default")
+    assert tally["added"] == 1
+    assert tally["failed"] == [
+        {"source": "big.md", "error": "The request is larger than 1 MB."},
+    ]
+
+
+def test_a_file_that_is_gone_is_listed_as_failed(remote: RemoteWorkspace, tmp_path: Path) -> None:
+    gone = Upload("gone.md", None, (tmp_path / "gone.md").read_bytes)
+    assert remote.ingest([gone], "default")["failed"] == [
+        {"source": "gone.md", "error": "No such file or directory"}
+    ]
+
+
+def test_the_servers_errors_are_ours_again(remote: RemoteWorkspace) -> None:
+    with pytest.raises(NotFoundError, match="There is no document 'nope'") as caught:
+        remote.document("nope")
+    assert caught.value.hint == "groundtune documents list"
+    with pytest.raises(TooLargeError, match="the limit is 200"):
+        remote.search("word " * 100)
+    with pytest.raises(UsageError, match="there is no such field"):
+        remote.ask({"question": "x", "colour": "red"})
+
+
+def test_a_server_that_is_gone_is_named() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    with (
+        RemoteWorkspace("http://127.0.0.1:1", httpx.MockTransport(refuse)) as remote,
+        pytest.raises(EngineUnavailableError, match="http://127.0.0.1:1 does not answer"),
+    ):
+        remote.documents()
+
+
+def test_an_answer_that_is_not_ours_is_told_by_its_status() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(404, text="<html>"))
+    with (
+        RemoteWorkspace("http://127.0.0.1:1", transport) as remote,
+        pytest.raises(UsageError, match="status 404"),
+    ):
+        remote.documents()

@@ -1,0 +1,96 @@
+"""Fakes that do the job smaller: a scripted assistant and an embedder of hashed words."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from assistant.answer import Answer, Ask, Citation, Evidence, Timings
+from ingest.errors import EngineError
+
+BLANK = Answer(
+    answer="",
+    abstained=False,
+    citations=(),
+    mode="base",
+    model="fake",
+    adapter=None,
+    prompt_tokens=10,
+    completion_tokens=5,
+    finish_reason="stop",
+    timings=Timings(retrieve=1, first_token=20, generate=40, total=50),
+    evidence=(),
+    evidence_dropped=0,
+    request_id="r",
+)
+
+
+class WordEmbedder:
+    name = "words"
+    max_tokens = 256
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = np.zeros((len(texts), 64), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.casefold().split():
+                row[int(hashlib.md5(word.encode()).hexdigest(), 16) % 64] += 1
+        norms: NDArray[np.float32] = np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / norms
+
+    def tokenize(self, text: str) -> list[str]:
+        return text.split()
+
+
+class ScriptedAssistant:
+    """Answers by a function, remembers what it was asked, fails where the function says so."""
+
+    def __init__(self, script: Callable[[Ask], str]) -> None:
+        self.script = script
+        self.asked: list[Ask] = []
+
+    async def answer(self, ask: Ask) -> Answer:
+        self.asked.append(ask)
+        text = self.script(ask)
+        if text.startswith("FAIL"):
+            raise EngineError(text)
+        return replace(BLANK, answer=text, mode=ask.mode)
+
+
+def evidence_from(*sources: str) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence(n, f"c{n}", f"d{n}", source, "Title", "", None, 0, 4, "text", 0.1)
+        for n, source in enumerate(sources, start=1)
+    )
+
+
+def citations_of(*sources: str) -> tuple[Citation, ...]:
+    return tuple(
+        Citation(n, f"c{n}", f"d{n}", source, "Title", "", None, 0, 4, "text", 0.9)
+        for n, source in enumerate(sources, start=1)
+    )
+
+
+@pytest.fixture
+def embedder() -> WordEmbedder:
+    return WordEmbedder()
+
+
+@pytest.fixture
+def scripted() -> type[ScriptedAssistant]:
+    return ScriptedAssistant
+
+
+@pytest.fixture
+def said() -> Callable[..., Answer]:
+    """Make an answer: `said("text", cited=["a.md"], shown=["a.md"], abstained=True)`."""
+
+    def make(text: str, **values: Any) -> Answer:
+        cited = citations_of(*values.pop("cited", ()))
+        shown = evidence_from(*values.pop("shown", ()))
+        return replace(BLANK, answer=text, citations=cited, evidence=shown, **values)
+
+    return make

@@ -1,0 +1,185 @@
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.answer import Answer, Ask
+from eval.metrics import score_all
+from eval.question import Question
+from eval.recipe import Arm
+from eval.report import Report, as_html, as_markdown, write_report
+from eval.run import Plan, answer_all
+from eval.summary import summarise
+from ingest.embed import Embedder
+
+MODES: tuple[Any, ...] = ("base", "rag", "finetuned", "combined")
+HOUSE = {"type": "object", "required": ["answer"]}
+EVIL = '<script>alert("http://evil.example")</script>'
+
+
+class Silent:
+    def advance(self) -> None:
+        pass
+
+
+def script(ask: Ask) -> str:
+    """Facts come from retrieval, format from tuning; one question breaks one arm."""
+    if ask.question == "Q3?" and ask.mode == "rag":
+        return f"FAIL {EVIL}"
+    text = "It is 25 N·m." if ask.mode in ("rag", "combined") else EVIL
+    return json.dumps({"answer": text}) if ask.mode in ("finetuned", "combined") else text
+
+
+@pytest.fixture(scope="module")
+def questions() -> tuple[Question, ...]:
+    about: dict[str, Any] = {"reference": "It is 25 N·m.", "documents": ["a.md"]}
+    return (
+        *(
+            Question(
+                id=f"q{n}", question=f"Q{n}?", facts=(("25 N·m",),), tags=("heldout",), **about
+            )
+            for n in range(12)
+        ),
+        Question(id="u", question=f"{EVIL}?", answerable=False, tags=("unanswerable",)),
+    )
+
+
+@pytest.fixture
+def report(
+    questions: tuple[Question, ...],
+    scripted: Callable[..., Any],
+    embedder: Embedder,
+    tmp_path: Path,
+) -> Report:
+    arms = tuple(Arm(name=mode, mode=mode) for mode in MODES)
+    plan = Plan(questions, arms, {}, "default", None, HOUSE, None, 0, "c")
+
+    async def go() -> tuple[Any, Any]:
+        outcomes = await answer_all(plan, scripted(script), tmp_path, Silent())
+        cards = await score_all(
+            {q.id: q for q in questions},
+            {a.name: a for a in arms},
+            outcomes,
+            schema=HOUSE,
+            avoided=("gadget",),
+            embedder=embedder,
+        )
+        return outcomes, cards
+
+    outcomes, cards = asyncio.run(go())
+    summary = summarise(questions, arms, outcomes, cards, seed=1, resamples=199)
+    manifest = {"seed": 1, "recipe": {"arm": [{"name": "base"}]}}
+    return Report(
+        "A report", "today", arms, questions, tuple(outcomes), tuple(cards), summary, manifest, 1
+    )
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.handlers: list[str] = []
+        self.open: list[str] = []
+        self.details = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.details += tag == "details"
+        for name, value in attrs:
+            if name in ("href", "src", "srcset", "action", "data", "style"):
+                self.links.append(f"{name}={value}")
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+
+def test_the_page_needs_no_network_and_runs_nothing(report: Report) -> None:
+    html = as_html(report)
+    page = Page()
+    page.feed(html)
+    assert not page.tags & {"script", "link", "img", "iframe", "object", "base", "form"}
+    assert page.links == ["href=#failures"]
+    assert not page.handlers
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert not re.search(r"url\(|@import|https?:", style)
+    assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
+
+
+def test_what_an_answer_says_cannot_become_markup(report: Report) -> None:
+    html = as_html(report)
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(" in html
+    assert "FAIL &lt;script&gt;" in html
+
+
+def test_every_question_shows_every_arm(report: Report) -> None:
+    html = as_html(report)
+    page = Page()
+    page.feed(html)
+    assert page.details == len(report.questions)
+    assert html.count('<section class="arm">') == len(report.questions) * len(report.arms)
+
+
+def test_a_failed_answer_is_counted_and_not_averaged(report: Report) -> None:
+    facts = report.summary.means["heldout"]["rag"]["facts"]
+    assert (facts.mean, facts.n, facts.unscored) == (1, 11, 1)
+    assert report.summary.failed == {"base": 0, "rag": 1, "finetuned": 0, "combined": 0}
+    paired = report.summary.compare("facts", "combined", "rag")
+    assert paired is not None
+    assert (paired.n, paired.unscored) == (11, 1)
+
+
+def test_abstention_counts_what_was_said_and_what_was_asked(
+    report: Report, said: Callable[..., Answer]
+) -> None:
+    abstaining = [
+        replace(o, answer=said("Sorry.", abstained=True))
+        if o.arm == "rag" and o.question_id in ("u", "q0")
+        else o
+        for o in report.outcomes
+    ]
+    summary = summarise(
+        report.questions, report.arms, abstaining, report.cards, seed=1, resamples=99
+    )
+    rag, base = summary.abstention["rag"], summary.abstention["base"]
+    assert (rag.precision.mean, rag.recall.mean, rag.abstained) == (0.5, 1, 2)
+    assert (base.precision.mean, base.recall.mean, base.abstained) == (None, 0, 0)
+
+
+def test_the_report_is_written_in_all_its_forms(report: Report, tmp_path: Path) -> None:
+    paths = write_report(report, tmp_path)
+    content = json.loads(paths["report.json"].read_text(encoding="utf-8"))
+    assert len(content["sentences"]) == 3
+    assert content["summary"]["headline"] == "heldout"
+    assert "| combined | 100 %" in as_markdown(report)
+    picture = paths["picture.svg"].read_text(encoding="utf-8")
+    assert picture.startswith('<svg xmlns="http://www.w3.org/2000/svg" class="pic"')
+
+
+def test_the_same_answers_give_the_same_page(report: Report) -> None:
+    again = summarise(
+        report.questions, report.arms, report.outcomes, report.cards, seed=1, resamples=199
+    )
+    assert as_html(replace(report, summary=again)) == as_html(report)
+
+
+def test_a_report_of_one_arm_and_one_question_is_still_a_report(report: Report) -> None:
+    arms, questions = report.arms[:1], report.questions[:1]
+    pairs = [
+        (o, c)
+        for o, c in zip(report.outcomes, report.cards, strict=True)
+        if o.arm == "base" and o.question_id == "q0"
+    ]
+    outcomes, cards = tuple(o for o, _ in pairs), tuple(c for _, c in pairs)
+    summary = summarise(questions, arms, outcomes, cards, seed=1, resamples=99)
+    small = replace(
+        report, arms=arms, questions=questions, outcomes=outcomes, cards=cards, summary=summary
+    )
+    assert "was not measured" in as_html(small)
+    assert "rag: not in this run" in as_html(small)

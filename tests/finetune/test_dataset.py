@@ -1,0 +1,168 @@
+import json
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from assistant.prompt import Passage
+from finetune.dataset import build_dataset
+from finetune.example import read_examples
+from finetune.recipe import DataRecipe, Recipe, load_recipe
+from finetune.rows import Found, House, build_rows, markers
+from finetune.split import split_by_document
+from finetune.ticket import Ticket, read_tickets
+from ingest.errors import ConfigError, DataError
+
+HOUSE = House(system="Be brief.", abstention='{"answer": "No.", "sources": []}', top_k=3)
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def ticket(number: int, *documents: str, fact: str = "") -> Ticket:
+    return Ticket(
+        id=f"T-{number}",
+        question=f"What about {number}?",
+        answer={"answer": f"It is {fact or number}.", "sources": list(documents)},
+        documents=documents,
+        facts=((fact or f"value {number}",),) if documents else (),
+    )
+
+
+def many() -> list[Ticket]:
+    return [ticket(n, f"doc-{n % 12}.md") for n in range(60)] + [ticket(n) for n in range(60, 70)]
+
+
+def perfect(question: str, k: int) -> Sequence[Found]:
+    """The right passage second, and noise around it."""
+    number = int(question.split()[-1].rstrip("?"))
+    noise = [Found("other.md", Passage("Other", f"noise {i}")) for i in range(k)]
+    right = Found(f"doc-{number % 12}.md", Passage("Doc", f"Here: the VALUE\n {number}, so."))
+    return [noise[0], right, *noise[1:]][:k]
+
+
+def blind(question: str, k: int) -> Sequence[Found]:
+    return [Found("other.md", Passage("Other", f"noise {i} of {question}")) for i in range(k)]
+
+
+def write(path: Path, tickets: Sequence[Ticket]) -> Path:
+    path.write_text("".join(t.model_dump_json() + "\n" for t in tickets), encoding="utf-8")
+    return path
+
+
+def test_no_document_is_on_both_sides() -> None:
+    chained = [ticket(100 + n, f"{n}.md", f"{n + 1}.md") for n in range(5)]
+    tickets = [*many(), *chained]
+    split = split_by_document(tickets, heldout_fraction=0.2, seed=3)
+    sides = [{d for t in side for d in t.documents} for side in split]
+    assert not sides[0] & sides[1]
+    assert sorted(t.id for side in split for t in side) == sorted(t.id for t in tickets)
+
+
+def test_the_seed_decides_the_split_and_the_order_of_tickets_does_not() -> None:
+    tickets = many()
+    shuffled = random.Random(1).sample(tickets, len(tickets))
+    first = split_by_document(tickets, heldout_fraction=0.2, seed=3)
+    assert split_by_document(shuffled, heldout_fraction=0.2, seed=3) == first
+    others = [split_by_document(tickets, heldout_fraction=0.2, seed=seed) for seed in range(5)]
+    assert any(other != first for other in others)
+
+
+def test_tickets_that_all_share_a_document_cannot_be_divided() -> None:
+    with pytest.raises(DataError, match="cannot be divided"):
+        split_by_document([ticket(n, "a.md") for n in range(9)], heldout_fraction=0.1, seed=0)
+
+
+def test_every_bad_line_is_named_with_its_reason_and_nothing_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "tickets.jsonl"
+    path.write_text('{"id": "a"}\nnot json\n', encoding="utf-8")
+    recipe = Recipe(name="x", data=DataRecipe(tickets=path))
+    with pytest.raises(DataError, match=r"(?s):1: question: .*:1: answer.*:2: not JSON"):
+        build_dataset(
+            recipe, perfect, HOUSE, folder=tmp_path / "sets", prompt_fingerprint="f", now=NOW
+        )
+    assert not (tmp_path / "sets").exists()
+
+
+def test_an_id_used_twice_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [ticket(1, "a.md"), ticket(1, "b.md")])
+    with pytest.raises(DataError, match=r":2: id 'T-1' was used in line 1"):
+        read_tickets(path)
+
+
+def test_sources_become_the_number_of_the_passage_that_holds_the_fact() -> None:
+    recipe = DataRecipe(tickets=Path("t"), without_evidence=0, insufficient=0)
+    rows = build_rows([ticket(5, "doc-5.md")], perfect, recipe, HOUSE)
+    assert json.loads(rows.examples[0].target)["sources"] == [2]
+    assert len(rows.examples[0].evidence) == HOUSE.top_k
+
+
+def test_a_passage_of_another_document_is_never_cited() -> None:
+    shown = [Found("copy.md", Passage("Copy", "value 5")), Found("a.md", Passage("A", "value 5"))]
+    assert markers(ticket(5, "a.md"), shown) == [2]
+
+
+def test_facts_in_two_passages_cite_both() -> None:
+    two = Ticket(
+        id="T", question="?", answer="", documents=("a.md",), facts=(("2 °C",), ("9 days",))
+    )
+    shown = [
+        Found("a.md", Passage("A", "below 2 °C")),
+        Found("a.md", Passage("A", "after 9 days")),
+    ]
+    assert markers(two, shown) == [1, 2]
+    assert markers(two, shown[:1]) == []
+
+
+def test_insufficient_evidence_teaches_refusal() -> None:
+    recipe = DataRecipe(tickets=Path("t"), without_evidence=0, insufficient=0.9)
+    rows = build_rows(many(), blind, recipe, HOUSE)
+    lacking = [e for e in rows.examples if "insufficient" in e.tags]
+    assert lacking
+    assert {e.target for e in lacking} == {HOUSE.abstention}
+    assert rows.counts["left_out"] == 60 - len(lacking)
+
+
+def test_passages_taken_out_on_purpose_leave_no_fact_behind() -> None:
+    recipe = DataRecipe(tickets=Path("t"), without_evidence=0, insufficient=0.2)
+    rows = build_rows(many(), perfect, recipe, HOUSE)
+    lacking = [e for e in rows.examples if "insufficient" in e.tags]
+    assert len(lacking) == 12  # 0.2 of 60 documented tickets
+    assert not any("VALUE" in text for e in lacking for text in e.evidence)
+    assert all(len(e.evidence) == HOUSE.top_k for e in lacking)
+
+
+def test_a_row_without_evidence_cites_nothing() -> None:
+    recipe = DataRecipe(tickets=Path("t"), without_evidence=1)
+    rows = build_rows(many(), perfect, recipe, HOUSE)
+    assert all(json.loads(e.target)["sources"] == [] for e in rows.examples)
+    assert not any("Passages" in m.content for e in rows.examples for m in e.prompt)
+
+
+def test_the_same_tickets_in_another_order_give_the_same_data_set(tmp_path: Path) -> None:
+    tickets = many()
+    built = []
+    for name, order in (("a", tickets), ("b", tickets[::-1])):
+        (tmp_path / name).mkdir()
+        path = write(tmp_path / name / "tickets.jsonl", order)
+        recipe = Recipe(name="x", data=DataRecipe(tickets=path))
+        built.append(
+            build_dataset(
+                recipe, perfect, HOUSE, folder=tmp_path / "sets", prompt_fingerprint="f", now=NOW
+            )
+        )
+    assert built[0].folder == built[1].folder
+    assert [f.name for f in (tmp_path / "sets").iterdir()] == [built[0].folder.name]
+    assert len(read_examples(built[0].folder / "train.jsonl")) == built[0].manifest["train"]["rows"]
+
+
+def test_a_misspelt_key_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('name = "x"\n[data]\ntickets = "t"\n[train]\nepoch = 3\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        load_recipe(path)
+
+
+def test_the_shipped_recipe_and_tickets_load() -> None:
+    recipe = load_recipe(Path("examples/tarnfell/finetune.toml"))
+    assert len(read_tickets(recipe.data.tickets)) == 400

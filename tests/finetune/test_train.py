@@ -1,0 +1,152 @@
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from finetune.base_model import quiet
+from finetune.batch import NO_LOSS, Row, fit, micro_batches, pad, plan_steps
+from finetune.loss import answer_loss, answer_tokens
+from finetune.recipe import TrainRecipe
+from finetune.train import DivergedError, Outcome, add_adapter, mean_loss, train
+from ingest.errors import DataError
+
+PADDING = 0
+RECIPE = TrainRecipe(
+    rank=8,
+    learning_rate=2e-2,
+    batch_tokens=64,
+    micro_batch_tokens=40,
+    warmup=0,
+    quantisation="none",
+)
+
+
+def rows(count: int = 6) -> list[Row]:
+    """Rows of several lengths; each has its own answer."""
+    return [Row(tuple(range(3, 9 + n)), (20 + n, 30 + n, 40 + n, 2)) for n in range(count)]
+
+
+def tiny_model() -> Any:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        initializer_range=0.3,  # the frozen head must be able to tell tokens apart
+    )
+    return LlamaForCausalLM(config)
+
+
+def run(tmp_path: Path, *, max_steps: int, recipe: TrainRecipe = RECIPE) -> tuple[Any, Outcome]:
+    model = add_adapter(tiny_model(), recipe)
+    steps = plan_steps(
+        rows(),
+        epochs=999,
+        max_steps=max_steps,
+        batch_tokens=recipe.batch_tokens,
+        micro_batch_tokens=recipe.micro_batch_tokens,
+        seed=0,
+    )
+    outcome = train(
+        model, steps, rows(2), recipe, padding_id=PADDING, device="cpu", scratch=tmp_path
+    )
+    return model, outcome
+
+
+def test_prompt_tokens_and_padding_carry_no_loss() -> None:
+    batch = pad(rows(), padding_id=PADDING)
+    for row, labels in zip(rows(), batch.labels.tolist(), strict=True):
+        assert labels[: len(row.prompt)] == [NO_LOSS] * len(row.prompt)
+        assert tuple(labels[len(row.prompt) : len(row)]) == row.target
+        assert set(labels[len(row) :]) <= {NO_LOSS}
+
+
+def test_the_loss_over_selected_places_equals_that_of_all_logits() -> None:
+    model = tiny_model()
+    batch = pad(rows(), padding_id=PADDING)
+    full = model(input_ids=batch.input_ids, labels=batch.labels).loss
+    ours = answer_loss(model, batch) / answer_tokens(batch)
+    torch.testing.assert_close(ours, full)
+
+
+def test_padding_does_not_change_the_loss() -> None:
+    model = tiny_model()
+    together = answer_loss(model, pad(rows(), padding_id=PADDING))
+    alone = sum(answer_loss(model, pad([row], padding_id=PADDING)) for row in rows())
+    torch.testing.assert_close(together, alone)
+
+
+def test_a_fresh_adapter_changes_nothing() -> None:
+    ids = torch.arange(3, 20)[None]
+    base = tiny_model().eval()(ids).logits
+    tuned = add_adapter(tiny_model(), RECIPE).eval()(ids).logits
+    torch.testing.assert_close(tuned, base, rtol=0, atol=0)
+
+
+def test_one_batch_can_be_overfitted(tmp_path: Path) -> None:
+    model, outcome = run(tmp_path, max_steps=60)
+    assert outcome.train[0].loss > 3
+    assert mean_loss(model, [rows()], padding_id=PADDING) < 0.1
+    assert [point.step for point in outcome.validation] == [0, 20, 40, 60]
+    assert outcome.validation[-1].loss < outcome.validation[0].loss
+
+
+def test_the_same_seed_trains_the_same_adapter(tmp_path: Path) -> None:
+    losses = [run(tmp_path, max_steps=3)[1].train for _ in range(2)]
+    assert losses[0] == losses[1]
+
+
+def test_how_a_step_is_cut_does_not_change_it(tmp_path: Path) -> None:
+    fine = RECIPE.model_copy(update={"micro_batch_tokens": 1})
+    coarse = RECIPE.model_copy(update={"micro_batch_tokens": 1000})
+    ends = [run(tmp_path, max_steps=3, recipe=r)[1].train[-1].loss for r in (fine, coarse)]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-3)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    model = add_adapter(tiny_model(), RECIPE)
+    model.get_base_model().model.norm.weight.data.fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r"(?s)nan in step 1.*learning_rate"):
+        train(model, [[rows()]], [], RECIPE, padding_id=PADDING, device="cpu", scratch=tmp_path)
+
+
+def test_measuring_leaves_every_layer_in_training_mode() -> None:
+    model = add_adapter(tiny_model(), RECIPE.model_copy(update={"dropout": 0.5})).train()
+    mean_loss(model, [rows()], padding_id=PADDING)
+    assert all(module.training for module in model.modules())
+
+
+def test_every_row_is_in_one_micro_batch_of_bounded_size() -> None:
+    groups = micro_batches(rows(20), tokens=60)
+    assert sorted(row for group in groups for row in group) == sorted(rows(20))
+    assert all(len(group) * max(map(len, group)) <= 60 for group in groups)
+
+
+def test_an_epoch_sees_every_row_once() -> None:
+    steps = plan_steps(
+        rows(20), epochs=1, max_steps=0, batch_tokens=64, micro_batch_tokens=40, seed=5
+    )
+    seen = [row for step in steps for group in step for row in group]
+    assert sorted(seen) == sorted(rows(20))
+
+
+def test_no_row_within_the_window_says_what_to_change() -> None:
+    with pytest.raises(DataError, match=r"(?s)window of 3 tokens.*train.window"):
+        fit(rows(), window=3, what="train")
+
+
+def test_quiet_gives_the_warning_filters_back() -> None:
+    before = list(warnings.filters)
+    with quiet():
+        pass
+    assert list(warnings.filters) == before
