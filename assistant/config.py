@@ -57,7 +57,7 @@ class StoreSettings(Section):
 class IngestSettings(Section):
     """How files become chunks."""
 
-    chunk_tokens: int = Field(default=96, ge=32, le=240)
+    chunk_tokens: int = Field(default=96, ge=24, le=240)
     """Longest chunk, in the embedding model's tokens; title and headings come on top."""
     chunk_overlap: int = Field(default=16, ge=0, le=120)
     """Tokens shared by neighbours where one section had to be cut."""

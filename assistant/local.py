@@ -7,6 +7,7 @@ from typing import Any
 
 from assistant.answer import Ask
 from assistant.bodies import document_body, hit_body, record_body
+from assistant.uploads import Uploads
 from assistant.workspace import Workspace
 from ingest.pipeline import Upload
 
@@ -44,7 +45,8 @@ class LocalWorkspace:
 
     def delete(self, document_id: str) -> Body:
         """Remove a document; return `{"deleted": id}`."""
-        self._workspace.index.delete(document_id)
+        record = self._workspace.index.delete(document_id)
+        Uploads(self._workspace.home / "uploads").remove(record.collection, record.source)
         return {"deleted": document_id}
 
     def ingest(

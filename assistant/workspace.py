@@ -141,7 +141,7 @@ class Workspace:
         Raises:
             NotFoundError: says which collections exist.
         """
-        known = sorted({record.collection for record in self.registry.documents()})
+        known = self.registry.collections()
         if collection not in known:
             listed = f"There are: {', '.join(known)}." if known else "No documents yet."
             raise NotFoundError(

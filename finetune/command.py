@@ -111,5 +111,10 @@ def _progress() -> Iterator[Any]:
                 completed=progress.step,
                 loss=f"{progress.loss:.3f}",
             )
+            # A log file gets lines, where a terminal gets a bar that moves.
+            if not bar.console.is_terminal and progress.step % 5 == 0:
+                bar.console.print(
+                    f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}"
+                )
 
         yield report

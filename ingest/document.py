@@ -98,3 +98,5 @@ class Record:
     pages: int | None
     sha256: str
     error: str | None
+    path: Path | None
+    """Where its file lies, or lay when it was ingested; None for an upload."""

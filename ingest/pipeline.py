@@ -143,8 +143,10 @@ class Pipeline:
         """Remove the documents whose files are gone from `folders`; return how many."""
         gone = 0
         for folder in folders:
-            for record, path in self._index.registry.below(collection, folder.absolute()):
-                if not path.exists():
+            root = folder.absolute()
+            for record in self._index.registry.documents(collection):
+                path = record.path
+                if path is not None and path.is_relative_to(root) and not path.exists():
                     self._index.delete(record.id)
                     gone += 1
         return gone
@@ -160,14 +162,15 @@ class Pipeline:
             content,
             source=upload.source if known is None else known.source,
             collection=collection,
-            path=upload.path,
-            document_id=known.id if known is not None else _new_id(collection, upload),
+            path=upload.path or (None if known is None else known.path),
+            document_id=known.id if known is not None else new_id(collection, upload),
         )
         chunks = self._chunker.chunk(document)
         self._index.put(document, chunks)
         return ("added" if known is None else "updated"), len(chunks)
 
 
-def _new_id(collection: str, upload: Upload) -> str:
+def new_id(collection: str, upload: Upload) -> str:
+    """Return the id that a file gets when it is ingested for the first time."""
     place = upload.source if upload.path is None else str(upload.path)
     return hashlib.sha256(f"{collection}\x00{place}".encode()).hexdigest()[:16]

@@ -50,6 +50,9 @@ DOCUMENTS = Table(
     Column("error", Text),
     Column("text", Text, nullable=False),
 )
+LISTED = [column for column in DOCUMENTS.c if column.name != "text"]
+"""All columns but the long one."""
+UPLOADED = DOCUMENTS.c.path.is_(None)
 CHUNKS = Table(
     "chunks",
     METADATA,
@@ -125,7 +128,7 @@ class Registry:
 
     def documents(self, collection: str | None = None) -> list[Record]:
         """Return the documents of a collection, or of all, by source."""
-        query = select(DOCUMENTS).order_by(DOCUMENTS.c.source)
+        query = select(*LISTED).order_by(DOCUMENTS.c.source)
         if collection is not None:
             query = query.where(DOCUMENTS.c.collection == collection)
         counts = text("SELECT document_id, count(*) FROM chunks GROUP BY document_id")
@@ -159,24 +162,28 @@ class Registry:
         return _record(row, len(found)), row["text"], found
 
     def find(self, collection: str, *, source: str, path: Path | None) -> Record | None:
-        """Return the record of a file that was ingested before: by its path, else by its source."""
-        same = DOCUMENTS.c.source == source
-        if path is not None:
-            same = DOCUMENTS.c.path == str(path)
-        query = select(DOCUMENTS).where(DOCUMENTS.c.collection == collection, same)
-        with self._engine.connect() as connection:
-            row = connection.execute(query).mappings().first()
-        return None if row is None else _record(row, 0)
+        """Return the record of a file that was ingested before: by its path, else by its source.
 
-    def below(self, collection: str, folder: Path) -> list[tuple[Record, Path]]:
-        """Return the documents whose files lie, or lay, in `folder` or deeper."""
-        query = select(DOCUMENTS).where(
-            DOCUMENTS.c.collection == collection, DOCUMENTS.c.path.is_not(None)
-        )
+        A file with a path and an upload of the same source are the same document, whichever came
+        first; two files with different paths never are.
+        """
+        here = select(*LISTED).where(DOCUMENTS.c.collection == collection)
+        same_source = here.where(DOCUMENTS.c.source == source)
+        queries = [same_source]
+        if path is not None:
+            queries = [here.where(DOCUMENTS.c.path == str(path)), same_source.where(UPLOADED)]
         with self._engine.connect() as connection:
-            rows = connection.execute(query).mappings().all()
-        found = [(_record(row, 0), Path(row["path"])) for row in rows]
-        return [(record, path) for record, path in found if path.is_relative_to(folder)]
+            for query in queries:
+                row = connection.execute(query).mappings().first()
+                if row is not None:
+                    return _record(row, 0)
+        return None
+
+    def collections(self) -> list[str]:
+        """Return the names of the collections that hold documents."""
+        query = select(DOCUMENTS.c.collection).distinct().order_by(DOCUMENTS.c.collection)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
 
     def chunk_ids(self, document_id: str) -> set[str]:
         """Return the ids of a document's chunks."""
@@ -334,4 +341,5 @@ def _record(row: Any, chunks: int) -> Record:
         pages=row["pages"],
         sha256=row["sha256"],
         error=row["error"],
+        path=None if row["path"] is None else Path(row["path"]),
     )

@@ -7,6 +7,7 @@ from typing import Any
 from assistant.commands.desk import open_desk
 from assistant.config import Settings
 from assistant.local import LocalWorkspace
+from assistant.uploads import check_collection_name
 from ingest.errors import UsageError
 from ingest.pipeline import find_files
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         TimeRemainingColumn,
     )
 
+    check_collection_name(args.collection)
     uploads = find_files(args.paths)
     columns = (
         TextColumn("Ingesting"),

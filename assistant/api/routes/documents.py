@@ -13,7 +13,7 @@ from assistant.bodies import document_body, record_body
 from assistant.intake import Waiting
 from assistant.uploads import base_name, check_collection_name, relative_source
 from ingest.errors import GroundtuneError, UsageError
-from ingest.pipeline import Upload, _new_id
+from ingest.pipeline import Upload, new_id
 
 MAX_FILES = 1000
 FIELDS = {"collection", "source"}
@@ -128,4 +128,4 @@ def _sources(form: FormData, files: list[UploadFile]) -> list[str]:
 
 def _id(parts: Parts, collection: str, source: str) -> str:
     known = parts.workspace.registry.find(collection, source=source, path=None)
-    return known.id if known is not None else _new_id(collection, Upload(source, None, bytes))
+    return known.id if known is not None else new_id(collection, Upload(source, None, bytes))

@@ -1,0 +1,33 @@
+.PHONY: install demo serve test lint types check bench
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[finetune,eval,dev]'
+	$(BIN)/groundtune models fetch
+	touch $@
+
+demo: install    ## the whole story on the sample company
+	$(BIN)/groundtune demo
+
+serve: install   ## the HTTP service and the page, on the demo's workspace
+	GROUNDTUNE_HOME=.groundtune/demo $(BIN)/groundtune --config examples/tarnfell/groundtune.toml serve
+
+test: install    ## units in seconds, then the real small models
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/mypy
+
+check: lint types test   ## all that must hold before a change lands
+
+bench: install   ## speed as ratios against the raw libraries
+	$(BIN)/python -m tests.bench
