@@ -32,10 +32,10 @@ class ChromaVectors:
             path=str(folder), settings=Settings(anonymized_telemetry=False)
         )
         # Two similar chunks differ in the third digit, so the graph is searched a little wider.
-        self._collection = client.get_or_create_collection(
+        self.collection = client.get_or_create_collection(
             "chunks", configuration={"hnsw": {"space": "cosine", "ef_search": 200}}
         )
-        self._store = ChromaVectorStore(chroma_collection=self._collection)
+        self._store = ChromaVectorStore(chroma_collection=self.collection)
 
     def add(self, chunks: Sequence[Chunk], rows: NDArray[np.float32]) -> None:
         """Store one vector a chunk; a chunk that is stored already stays as it is."""
@@ -61,7 +61,7 @@ class ChromaVectors:
 
     def ids(self) -> set[str]:
         """Return the ids of all vectors."""
-        return set(self._collection.get(include=[])["ids"])
+        return set(self.collection.get(include=[])["ids"])
 
     def search(self, row: NDArray[np.float32], *, collection: str, limit: int) -> list[Near]:
         """Return the nearest vectors to `row`, shape (dimension,), nearest first."""
@@ -71,7 +71,7 @@ class ChromaVectors:
             VectorStoreQuery,
         )
 
-        if self._collection.count() == 0:
+        if self.collection.count() == 0:
             return []
         only = MetadataFilters(filters=[MetadataFilter(key="collection", value=collection)])
         query = VectorStoreQuery(query_embedding=row.tolist(), similarity_top_k=limit, filters=only)

@@ -95,7 +95,12 @@ def test_the_demo_leaves_a_report_and_three_sentences(
     report = Path(result["report"])
     assert report.is_relative_to(home)
     numbers = json.loads((report / "report.json").read_text(encoding="utf-8"))
-    assert {arm["name"] for arm in numbers["arms"]} >= {"base", "rag", "finetuned", "combined"}
+    assert {arm["name"] for arm in numbers["summary"]["arms"]} >= {
+        "base",
+        "rag",
+        "finetuned",
+        "combined",
+    }
     html = (report / "report.html").read_text(encoding="utf-8")
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert "https://" not in html
@@ -110,7 +115,7 @@ def test_an_adapter_names_its_data_set_and_the_data_set_its_sources(
     assert folder.name in json.dumps(adapter["dataset"])
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert "tickets.jsonl" in json.dumps(manifest)
-    assert (Path(adapter["folder"]) / "loss.png").stat().st_size > 1000
+    assert (Path(adapter["folder"]) / "losses.png").stat().st_size > 1000
 
 
 def test_ingesting_the_sample_again_changes_nothing(story: tuple[Path, dict[str, Any]]) -> None:

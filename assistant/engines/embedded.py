@@ -49,7 +49,7 @@ class EmbeddedEngine:
         self._adapters: dict[str, AdapterFile] = {a.name: a for a in adapters}
         self._slots = asyncio.Semaphore(parallel)
         self._reloading = asyncio.Lock()
-        self._server = self._load()
+        self.server = self._load()
 
     async def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
         """Return the ids of the prompt that `messages` become, the chat template applied."""
@@ -78,7 +78,7 @@ class EmbeddedEngine:
 
             def work() -> None:
                 try:
-                    self._server.handle_chat_completions(self._body(request), on_chunk)
+                    self.server.handle_chat_completions(self.body(request), on_chunk)
                 except (RuntimeError, ValueError) as error:
                     put(EngineError(f"{self.name} refused the request: {error}"))
                 finally:
@@ -102,7 +102,7 @@ class EmbeddedEngine:
 
     def close(self) -> None:
         """Let go of the model."""
-        self._server = None
+        self.server = None
 
     def _items(self, chunk: dict[str, Any], reason: list[str]) -> list[Piece | EngineError]:
         """Return what one chunk of the stream carries; `reason` keeps why it ended for the last."""
@@ -150,13 +150,14 @@ class EmbeddedEngine:
                 await self._slots.acquire()
             try:
                 self._adapters[adapter.name] = adapter
-                self._server = None  # two models at once would double the memory
-                self._server = await asyncio.to_thread(self._load)
+                self.server = None  # two models at once would double the memory
+                self.server = await asyncio.to_thread(self._load)
             finally:
                 for _ in range(self._parallel):
                     self._slots.release()
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return what llama.cpp is asked for `request`."""
         body: dict[str, Any] = {
             "messages": [{"role": m.role, "content": m.content} for m in request.messages],
             "max_tokens": request.max_tokens,
@@ -190,7 +191,7 @@ class EmbeddedEngine:
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Ask the model's own loopback endpoint, which has what the binding does not expose."""
         call = urllib.request.Request(
-            self._server.listening_address + path,
+            self.server.listening_address + path,
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )

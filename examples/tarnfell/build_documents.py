@@ -200,7 +200,9 @@ def write_runs(pdf: FPDF, text: str) -> None:
 
 def column_widths(rows: list[list[str]]) -> tuple[int, ...]:
     """Return relative column widths that follow the longest cell of each column."""
-    return tuple(max(8, min(40, max(len(cell) for cell in column))) for column in zip(*rows))
+    return tuple(
+        max(8, min(40, max(len(cell) for cell in column))) for column in zip(*rows, strict=True)
+    )
 
 
 def pdf_bytes(blocks: list[Block]) -> bytes:
@@ -278,7 +280,7 @@ def docx_bytes(blocks: list[Block]) -> bytes:
             table = document.add_table(rows=0, cols=width, style="Table Grid")
             for number, cells in enumerate(block.rows):
                 row = table.add_row()
-                for target, cell in zip(row.cells, cells):
+                for target, cell in zip(row.cells, cells, strict=True):
                     target.paragraphs[0].add_run(cell).bold = number == 0
             document.add_paragraph()
         else:

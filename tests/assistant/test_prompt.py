@@ -4,8 +4,21 @@ from hypothesis import strategies as st
 
 from assistant.prompt import CONTROL_TOKEN, Passage, Turn, build_messages, fingerprint, neutralise
 
-SPECIAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>", "<s>", "[INST]",
-           "[/INST]", "<<SYS>>", "<</SYS>>", "<start_of_turn>", "<end_of_turn>", "<｜User｜>"]  # fmt: skip
+SPECIAL = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "</s>",
+    "<s>",
+    "[INST]",
+    "[/INST]",
+    "<<SYS>>",
+    "<</SYS>>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<｜User｜>",
+]
 
 
 def test_passages_are_numbered_in_the_order_given() -> None:
