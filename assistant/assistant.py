@@ -144,7 +144,7 @@ class Assistant:
         if ask.mode in ("base", "finetuned"):
             return None
         k = self._top_k if ask.top_k is None else ask.top_k
-        return self._retriever.search(ask.question, k=k, collection=ask.collection)
+        return self._retriever.evidence(ask.question, k=k, collection=ask.collection)
 
     def _max_tokens(self, ask: Ask) -> int:
         wanted = self._voice.max_tokens if ask.max_tokens is None else ask.max_tokens

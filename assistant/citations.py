@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assistant.answer import Citation, Evidence
-from ingest.document import Span
+from assistant.retrieve import sentences
 
 WORD = re.compile(r"[^\W_]+(?:[-.,/·][^\W_]+)*")
 MARKER = re.compile(r"\s*\[(\d{1,2})\]")
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"(])|\n+")
 MIN_SUPPORT = 0.5
 """A passage is cited when it holds at least this share of the answer's telling words."""
 DIGIT_WEIGHT = 3.0
@@ -96,7 +95,7 @@ def _citation(
     evidence: Evidence, telling: set[str], weights: Mapping[str, float], share: float
 ) -> Citation:
     span = max(
-        _sentences(evidence.text),
+        sentences(evidence.text),
         key=lambda s: sum(weights[w] for w in telling & _words(evidence.text[s.start : s.end])),
     )
     return Citation(
@@ -112,18 +111,6 @@ def _citation(
         quote=evidence.text[span.start : span.end],
         score=round(min(share, 1.0), 3),
     )
-
-
-def _sentences(text: str) -> list[Span]:
-    spans = []
-    start = 0
-    for end in SENTENCE_END.finditer(text):
-        if text[start : end.start()].strip():
-            spans.append(Span(start, end.start()))
-        start = end.end()
-    if text[start:].strip():
-        spans.append(Span(start, len(text)))
-    return spans or [Span(0, len(text))]
 
 
 def _weight(word: str, passages: Sequence[set[str]]) -> float:

@@ -68,8 +68,11 @@ class IngestSettings(Section):
 class RetrievalSettings(Section):
     """How passages are found for a question."""
 
-    top_k: int = Field(default=3, ge=1, le=50)
-    """Passages shown to the model."""
+    top_k: int = Field(default=6, ge=1, le=50)
+    """Passages that a question is answered from."""
+    sentences: int = Field(default=4, ge=0, le=50)
+    """The best sentences of these passages are what the model is shown; 0 shows whole passages.
+    A model of some billions of parameters reads whole passages well; a small one does not."""
     candidates: int = Field(default=30, ge=1, le=1000)
     """Passages that dense search and BM25 each contribute before they are fused."""
     rrf_k: int = Field(default=10, ge=1)

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from assistant.engines.engine import Message
 
 PASSAGE = "[{marker}] {label}\n{text}"
-WITH_EVIDENCE = "Passages:\n{passages}\n\nQuestion: {question}"
+# The question stands on both sides: a model reads from left to right, and this way it reads the
+# passages with the question in mind (Xu et al. 2023, "Re-Reading Improves Reasoning in LLMs").
+WITH_EVIDENCE = "Question: {question}\n\nPassages:\n{passages}\n\nQuestion: {question}"
 WITHOUT_EVIDENCE = "Question: {question}"
 
 # The control tokens of the common chat templates. A document that contains one must not be able to

@@ -68,7 +68,12 @@ class Workspace:
     def retriever(self) -> Retriever:
         """Finds passages."""
         retrieval = self.settings.retrieval
-        return Retriever(self.index, candidates=retrieval.candidates, rrf_k=retrieval.rrf_k)
+        return Retriever(
+            self.index,
+            candidates=retrieval.candidates,
+            rrf_k=retrieval.rrf_k,
+            sentences=retrieval.sentences,
+        )
 
     @cached_property
     def adapters(self) -> AdapterStore:

@@ -98,7 +98,7 @@ def build_dataset(
             },
             "recipe": recipe.dump()["data"],
             "seed": recipe.data.seed,
-            "top_k": house.top_k,
+            "top_k": house.shown,
             "prompt_fingerprint": prompt_fingerprint,
             "train": _describe(train, split.train),
             "validation": _describe(validation, split.validation),

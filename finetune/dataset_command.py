@@ -56,14 +56,17 @@ def build(recipe: Recipe, workspace: Workspace) -> Dataset:
     collection = recipe.data.collection
     workspace.check_collection(collection)
 
+    retrieval = workspace.settings.retrieval
+    shown = retrieval.sentences or retrieval.top_k
+
     def retrieve(question: str, k: int) -> Sequence[Found]:
-        hits = workspace.retriever.search(question, k=k, collection=collection)
+        hits = workspace.retriever.evidence(
+            question, k=retrieval.top_k, collection=collection, spare=k - shown
+        )
         return [Found(hit.chunk.source, passage(hit.chunk)) for hit in hits]
 
     answer = workspace.settings.answer
-    house = House(
-        answer.system, answer.abstention or answer.refusal, workspace.settings.retrieval.top_k
-    )
+    house = House(answer.system, answer.abstention or answer.refusal, shown)
     return build_dataset(
         recipe,
         retrieve,

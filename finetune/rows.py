@@ -36,7 +36,7 @@ class House:
     system: str
     abstention: str
     """The whole answer when there is none."""
-    top_k: int
+    shown: int
     """Passages shown for a question."""
 
 
@@ -63,9 +63,9 @@ def build_rows(
     rows = {t.id: without_evidence(t, recipe, house) for t in ranked if t.id in bare}
     counts: Counter[str] = Counter(no_evidence=len(bare))
 
-    found = {t.id: retrieve(t.question, house.top_k + SPARE) for t in ranked if t.id not in bare}
+    found = {t.id: retrieve(t.question, house.shown + SPARE) for t in ranked if t.id not in bare}
     answerable = [t for t in ranked if t.id in found and t.documents]
-    missing = [t for t in answerable if not markers(t, found[t.id][: house.top_k])]
+    missing = [t for t in answerable if not markers(t, found[t.id][: house.shown])]
     held = [t for t in answerable if t not in missing]
     quota = round(recipe.insufficient * len(answerable))
     robbed = held[: max(0, quota - len(missing))]
@@ -73,7 +73,7 @@ def build_rows(
     for ticket in ranked:
         if ticket.id not in found:
             continue
-        shown = found[ticket.id][: house.top_k]
+        shown = found[ticket.id][: house.shown]
         if not ticket.documents:
             kind, target = "refusal", answer_text(ticket.answer)
         elif ticket in missing[quota:]:
@@ -81,7 +81,7 @@ def build_rows(
             continue
         elif ticket in missing or ticket in robbed:
             kind, target = "insufficient", house.abstention
-            shown = without_facts(ticket, found[ticket.id])[: house.top_k]
+            shown = without_facts(ticket, found[ticket.id])[: house.shown]
         else:
             kind, target = "answer", cited_answer(ticket, shown, recipe.citations_key)
         counts[kind] += 1

@@ -23,6 +23,8 @@ QUESTIONS = (
 """About documents that no ticket touches, so that no training can have taught the answers."""
 
 FAST_STEPS = 3
+FULL_QUESTIONS = 40
+"""A stratified draw; `groundtune eval run` asks all of them."""
 FAST_QUESTIONS = 6
 
 
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     _say(5, "After tuning: all four arms", "groundtune ask QUESTION --mode combined")
     _ask_all(demo, MODES)
     _say(6, "The arms become a report", "groundtune eval run examples/tarnfell/eval.toml")
-    limit = ["--limit", str(FAST_QUESTIONS)] if args.fast else []
+    limit = ["--limit", str(FAST_QUESTIONS if args.fast else FULL_QUESTIONS)]
     evaluation = _step([*shared, "eval", "run", str(examples / "eval.toml"), *limit], home)
     return {
         "report": evaluation["report"],

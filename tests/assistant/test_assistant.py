@@ -82,7 +82,7 @@ def test_a_model_that_refuses_has_abstained_and_cites_nothing(tmp_path: Path, do
 def test_the_weakest_evidence_goes_first_when_the_window_is_small(
     tmp_path: Path, docs: Path
 ) -> None:
-    engine = ScriptedEngine("38 N·m.", context_tokens=140)
+    engine = ScriptedEngine("38 N·m.", context_tokens=168)
     opened = workspace(tmp_path, docs, engine)
     long = "pump collar torque " + "and so on " * 8
     answer = ask(opened, question=long, mode="rag", max_tokens=64)

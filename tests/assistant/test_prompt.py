@@ -23,7 +23,8 @@ SPECIAL = [
 
 def test_passages_are_numbered_in_the_order_given() -> None:
     user = build_messages("S", "Why?", [Passage("A", "one"), Passage("B", "two")])[-1].content
-    assert user == "Passages:\n[1] A\none\n\n[2] B\ntwo\n\nQuestion: Why?"
+    passages = "Passages:\n[1] A\none\n\n[2] B\ntwo"
+    assert user == f"Question: Why?\n\n{passages}\n\nQuestion: Why?"
 
 
 def test_without_passages_there_is_only_the_question() -> None:

@@ -1,7 +1,38 @@
+from pathlib import Path
+
 import pytest
 
-from assistant.retrieve import fuse
+from assistant.retrieve import Retriever, fuse, sentences
+from ingest.chunk import Chunker
 from ingest.document import Chunk
+from ingest.index import Index
+from ingest.pipeline import Pipeline, find_files
+from ingest.registry import Registry
+from ingest.vectors import ChromaVectors
+from tests.fakes import HashEmbedder
+
+TEXT = """# Pump
+
+## Care
+
+The pump is blue. Tighten the collar to 38 N·m with the long key. Wait 5 days before use.
+
+| Part | Price |
+| --- | --- |
+| Seal | EUR 4.00 |
+| Ring | EUR 2.50 |
+"""
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    (tmp_path / "pump.md").write_text(TEXT, encoding="utf-8")
+    index = Index(Registry(tmp_path / "s.sqlite"), ChromaVectors(tmp_path / "v"), HashEmbedder())
+    chunker = Chunker(HashEmbedder().tokenize, chunk_tokens=64, chunk_overlap=8, max_tokens=256)
+    Pipeline(index, chunker, max_file_mb=1).run(
+        find_files([str(tmp_path / "pump.md")]), collection="default"
+    )
+    return index
 
 
 def chunks(*names: str) -> list[Chunk]:
@@ -16,3 +47,44 @@ def test_fuse_prefers_the_chunk_that_both_rankings_found() -> None:
 
 def test_fuse_of_nothing_is_nothing() -> None:
     assert fuse([], rrf_k=60) == []
+
+
+def test_sentences_end_at_full_stops_and_lines_but_not_inside_numbers() -> None:
+    text = "Use 4.5 bar. Then stop!\n- Part: Seal; Price: EUR 4.00\nEnd"
+    assert [text[s.start : s.end] for s in sentences(text)] == [
+        "Use 4.5 bar.",
+        "Then stop!",
+        "- Part: Seal; Price: EUR 4.00",
+        "End",
+    ]
+
+
+def test_evidence_is_the_sentence_that_speaks_to_the_question(index: Index) -> None:
+    retriever = Retriever(index, candidates=10, rrf_k=10, sentences=1)
+    (hit,) = retriever.evidence("tighten the collar with the key", k=3)
+    assert hit.chunk.text == "Tighten the collar to 38 N·m with the long key."
+    text = index.registry.document(hit.chunk.document_id)[1]
+    assert text[hit.chunk.start : hit.chunk.end] == hit.chunk.text
+    (row,) = retriever.evidence("price of the ring", k=3)
+    assert row.chunk.text == "Part: Ring; Price: EUR 2.50"
+
+
+def test_no_sentence_is_shown_twice_and_spare_ones_follow(index: Index) -> None:
+    retriever = Retriever(index, candidates=10, rrf_k=10, sentences=2)
+    shown = [hit.chunk.text for hit in retriever.evidence("collar", k=3)]
+    more = [hit.chunk.text for hit in retriever.evidence("collar", k=3, spare=3)]
+    assert len(shown) == 2
+    assert len(more) == len(set(more)) == 5
+    assert more[:2] == shown
+
+
+def test_whole_passages_are_shown_where_sentences_are_off(index: Index) -> None:
+    retriever = Retriever(index, candidates=10, rrf_k=10, sentences=0)
+    (hit,) = retriever.evidence("collar", k=3)
+    assert "blue" in hit.chunk.text
+    assert "EUR 4.00" in hit.chunk.text
+
+
+def test_an_empty_collection_has_no_evidence(index: Index) -> None:
+    retriever = Retriever(index, candidates=10, rrf_k=10, sentences=4)
+    assert retriever.evidence("collar", k=3, collection="other") == []

@@ -15,7 +15,7 @@ from finetune.split import split_by_document
 from finetune.ticket import Ticket, read_tickets
 from ingest.errors import ConfigError, DataError
 
-HOUSE = House(system="Be brief.", abstention='{"answer": "No.", "sources": []}', top_k=3)
+HOUSE = House(system="Be brief.", abstention='{"answer": "No.", "sources": []}', shown=3)
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
