@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assistant.answer import Citation, Evidence
-from assistant.retrieve import sentences
+from assistant.retrieve import WORD, sentences
 
-WORD = re.compile(r"[^\W_]+(?:[-.,/·][^\W_]+)*")
 MARKER = re.compile(r"\s*\[(\d{1,2})\]")
 MIN_SUPPORT = 0.5
 """A passage is cited when it holds at least this share of the answer's telling words."""
