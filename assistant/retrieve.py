@@ -114,7 +114,7 @@ class Retriever:
 
 
 def _codes(text: str) -> set[str]:
-    """Return the words that hold a digit and are long enough to mean one thing: E-433, TF-1204-1."""
+    """Return the words with a digit that are long enough to mean one thing: E-433, TF-1204-1."""
     words = (word.casefold() for word in WORD.findall(text))
     return {word for word in words if len(word) > 3 and any(c.isdigit() for c in word)}
 
