@@ -70,7 +70,7 @@ class RetrievalSettings(Section):
 
     top_k: int = Field(default=6, ge=1, le=50)
     """Passages that a question is answered from."""
-    sentences: int = Field(default=4, ge=0, le=50)
+    sentences: int = Field(default=3, ge=0, le=50)
     """The best sentences of these passages are what the model is shown; 0 shows whole passages.
     A model of some billions of parameters reads whole passages well; a small one does not."""
     candidates: int = Field(default=30, ge=1, le=1000)

@@ -10,7 +10,7 @@ from ingest.index import Index, Scored
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"(])|\n+")
 WORD = re.compile(r"[^\W_]+(?:[-.,/·][^\W_]+)*")
 """A word, a number with its unit's dot, or a code with its hyphens."""
-CODE_BONUS = 0.3
+BONUS = 0.3
 RANK_OFFSET = 3
 """A sentence of the best passage gains 1/3 on one that was not found, of the second 1/4, ..."""
 
@@ -89,7 +89,8 @@ class Retriever:
         A small model copies a fact well and picks the right one of many badly, so the picking is
         left to the embedding model. A sentence scores the cosine of the question to it in its
         context (title and headings), plus that to it alone, plus 1 / (3 + rank of its passage),
-        plus 0.3 for each code or number of the question in it, which vectors hardly tell apart.
+        plus 0.3 for each code of the question in it, which vectors hardly tell apart, plus 0.3 if
+        it brings a number that neither the question nor the title holds: what is asked is news.
         `spare` more follow behind those that are shown.
         """
         hits = self.search(question, k=k + (0 if self._sentences else spare), collection=collection)
@@ -99,12 +100,11 @@ class Retriever:
         texts = [hit.chunk.context for _, hit in cut] + [hit.chunk.text for _, hit in cut]
         rows = self._index.embedder.embed([question, *texts])
         near = rows[1:] @ rows[0]  # (2 * len(cut),): in context, then alone
-        codes = _codes(question)
         scored = [
             (
                 float(near[i] + near[i + len(cut)])
                 + 1 / (RANK_OFFSET + rank)
-                + CODE_BONUS * len(codes & _codes(hit.chunk.text)),
+                + BONUS * _telling(question, hit.chunk),
                 hit,
             )
             for i, (rank, hit) in enumerate(cut)
@@ -113,10 +113,16 @@ class Retriever:
         return [replace(hit, score=score) for score, hit in scored[: self._sentences + spare]]
 
 
-def _codes(text: str) -> set[str]:
-    """Return the words with a digit that are long enough to mean one thing: E-433, TF-1204-1."""
+def _telling(question: str, chunk: Chunk) -> int:
+    """Count the question's codes in the chunk, and one more for a number that is new in it."""
+    asked, said = _numbers(question), _numbers(chunk.text)
+    codes = sum(len(word) > 3 for word in asked & said)  # E-433 means one thing, 20 means many
+    return codes + bool(said - asked - _numbers(chunk.title))
+
+
+def _numbers(text: str) -> set[str]:
     words = (word.casefold() for word in WORD.findall(text))
-    return {word for word in words if len(word) > 3 and any(c.isdigit() for c in word)}
+    return {word for word in words if any(c.isdigit() for c in word)}
 
 
 def _cut(hits: Sequence[Hit]) -> Iterator[tuple[int, Hit]]:

@@ -94,7 +94,7 @@ def test_sources_become_the_number_of_the_passage_that_holds_the_fact() -> None:
     recipe = DataRecipe(tickets=Path("t"), without_evidence=0, insufficient=0)
     rows = build_rows([ticket(5, "doc-5.md")], perfect, recipe, HOUSE)
     assert json.loads(rows.examples[0].target)["sources"] == [2]
-    assert len(rows.examples[0].evidence) == HOUSE.top_k
+    assert len(rows.examples[0].evidence) == HOUSE.shown
 
 
 def test_a_passage_of_another_document_is_never_cited() -> None:
@@ -129,7 +129,7 @@ def test_passages_taken_out_on_purpose_leave_no_fact_behind() -> None:
     lacking = [e for e in rows.examples if "insufficient" in e.tags]
     assert len(lacking) == 12  # 0.2 of 60 documented tickets
     assert not any("VALUE" in text for e in lacking for text in e.evidence)
-    assert all(len(e.evidence) == HOUSE.top_k for e in lacking)
+    assert all(len(e.evidence) == HOUSE.shown for e in lacking)
 
 
 def test_a_row_without_evidence_cites_nothing() -> None:
