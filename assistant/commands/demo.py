@@ -25,7 +25,7 @@ QUESTIONS = (
 FAST_STEPS = 3
 FULL_QUESTIONS = 40
 """A stratified draw; `groundtune eval run` asks all of them."""
-FAST_QUESTIONS = 6
+FAST_QUESTIONS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
