@@ -2,15 +2,17 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assistant.alias import ALIASES, VERSION, Aliases, read_aliases
 from assistant.engines.engine import AdapterFile
 from ingest.errors import MismatchError, NotFoundError, UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-VERSION = re.compile(r"v([1-9][0-9]{0,5})")
+REFERENCE = re.compile(r"(?P<name>[^:@]+)(?::(?P<version>[^:@]+)|@(?P<alias>[^:@]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +53,65 @@ class AdapterStore:
         return sorted(found, key=lambda a: (a.name, int(a.version[1:])))
 
     def get(self, reference: str | None) -> Adapter:
-        """Return the adapter called `name:version`, the newest called `name`, or the newest of all.
+        """Return an adapter.
+
+        `name` is the version in production, or the newest while none was promoted; `name:v2` and
+        `name@production` say which. None takes the newest that is in production under any name,
+        or the newest of all.
 
         Raises:
             NotFoundError: there is none; says which exist.
         """
         adapters = self.list()
-        if reference is None:
-            chosen = sorted(adapters, key=lambda a: str(a.manifest.get("created", "")))
-        else:
-            name, _, version = reference.partition(":")
-            chosen = [a for a in adapters if a.name == name and version in ("", a.version)]
-        if chosen:
-            return chosen[-1]
         if not adapters:
             raise NotFoundError(
                 "There is no tuned adapter in this workspace yet.",
                 hint="Train one with: groundtune finetune CONFIG.toml",
             )
-        known = ", ".join(a.reference for a in adapters)
-        raise NotFoundError(f"No adapter called {reference!r}. There are: {known}.")
+        if reference is None:
+            return self._newest(adapters)
+        parts = REFERENCE.fullmatch(reference)
+        own = [a for a in adapters if parts and a.name == parts["name"]]
+        if parts is None or not own:
+            raise _unknown(reference, adapters)
+        if parts["version"]:
+            return _of_version(reference, parts["version"], own, adapters)
+        if parts["alias"]:
+            return self._of_alias(reference, parts["alias"], own)
+        production = self.aliases(own[0].name).production
+        if not production:
+            return own[-1]
+        return _of_version(f"{reference}@production", production, own, adapters)
+
+    def newest(self, reference: str) -> Adapter:
+        """Return the newest version called `name`, whatever is in production, or the one named.
+
+        This is what is meant where a version is on its way into production.
+
+        Raises:
+            NotFoundError: there is none; says which exist.
+        """
+        own = [a for a in self.list() if a.name == reference]
+        return own[-1] if own else self.get(reference)
+
+    def aliases(self, name: str) -> Aliases:
+        """Return which versions of the adapter called `name` its aliases stand for."""
+        return read_aliases(self.folder / name)
+
+    def _newest(self, adapters: Sequence[Adapter]) -> Adapter:
+        serving = [a for a in adapters if self.aliases(a.name).production == a.version]
+        return sorted(serving or adapters, key=lambda a: str(a.manifest.get("created", "")))[-1]
+
+    def _of_alias(self, reference: str, alias: str, own: Sequence[Adapter]) -> Adapter:
+        if alias not in ALIASES:
+            raise NotFoundError(f"{reference!r}: known after the @ are {' and '.join(ALIASES)}.")
+        version: str = getattr(self.aliases(own[0].name), alias)
+        if not version:
+            raise NotFoundError(
+                f"{own[0].name} has no {alias} version.",
+                hint=f"groundtune adapters promote {own[0].name}:VERSION",
+            )
+        return _of_version(reference, version, own, own)
 
     def next_version(self, name: str) -> str:
         """Return the version that the next training run of `name` gets.
@@ -106,3 +147,17 @@ def check_fit(adapter: Adapter, *, prompt_fingerprint: str, base_sha256: str) ->
                 hint="Restore the configuration it was trained with, or train again: "
                 f"groundtune finetune CONFIG.toml (its recipe is in {adapter.folder}).",
             )
+
+
+def _of_version(
+    reference: str, version: str, own: Sequence[Adapter], known: Sequence[Adapter]
+) -> Adapter:
+    found = next((a for a in own if a.version == version), None)
+    if found is None:
+        raise _unknown(reference, known)
+    return found
+
+
+def _unknown(reference: str, known: Sequence[Adapter]) -> NotFoundError:
+    listed = ", ".join(a.reference for a in known)
+    return NotFoundError(f"No adapter called {reference!r}. There are: {listed}.")

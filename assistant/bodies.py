@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from assistant.adapter import Adapter
+from assistant.alias import read_aliases
 from assistant.answer import Evidence
 from assistant.retrieve import Hit
 from ingest.document import Chunk, Record
@@ -69,7 +70,7 @@ def adapter_body(adapter: Adapter) -> dict[str, Any]:
     return {
         "name": adapter.name,
         "version": adapter.version,
-        "aliases": [],
+        "aliases": read_aliases(adapter.folder.parent).of(adapter.version),
         "base": manifest.get("base"),
         "created": manifest.get("created"),
         "parity": manifest.get("parity"),

@@ -45,7 +45,7 @@ COMMANDS = {
     "serve": Command("assistant.commands.serve", "the HTTP service and the web page"),
     "dataset": Command("finetune.dataset_command", "build a training data set", "finetune", True),
     "finetune": Command("finetune.command", "train an adapter", "finetune", True),
-    "adapters": Command("finetune.adapters_command", "list, show and check adapters", "finetune"),
+    "adapters": Command("finetune.adapters_command", "check, deploy, promote adapters", "finetune"),
     "eval": Command("eval.command", "compare the arms and report", "eval", True),
 }
 
@@ -140,6 +140,8 @@ def _run(args: argparse.Namespace, command: Command) -> int:
         print(json.dumps(result, ensure_ascii=False))
     elif text := args.module.render(result):
         print(text)
+    if result.get("passed") is False:
+        return 3
     return 1 if result.get("failed") else 0
 
 

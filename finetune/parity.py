@@ -1,37 +1,64 @@
 """Is the adapter that serves the adapter that was trained?
 
 The reference is what training had: the dequantised base in float32 with the PEFT adapter. Against
-it stands the engine with the exported adapter. A wrong chat template, a permutation that was
+it stands an engine with the exported adapter. A wrong chat template, a permutation that was
 forgotten or a scale that was lost all show here, before an adapter answers anybody.
+
+Agreement is counted over the reference's own greedy answer: as long as the engine writes the same,
+one pass of the reference judges many tokens; where it does not, the engine is put back onto the
+reference's answer, behind the token that it missed, and goes on from there.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
-from assistant.adapter import Adapter
 from assistant.engines.engine import AdapterFile, Engine, Message, Request
-from finetune.base_model import best_device, load_model, load_tokenizer, quiet
-from finetune.batch import prompt_ids
-from ingest.extras import require
+from finetune.probe import Facts, Probe, Resumed
+from finetune.reference import Likely, Predictions, Reference
 
-MIN_AGREEMENT = 0.97
-"""Least share of equal next tokens. A quantised engine rounds otherwise than float32, so a near tie
-may fall otherwise; a broken export agrees on less than half."""
+
+class Limits(NamedTuple):
+    """How far apart trained and served may be."""
+
+    agreement: float
+    """Least share of equal next tokens, 0 to 1."""
+    margin: float
+    """Most that the reference may prefer its token to the engine's where they differ, in nats:
+    below it is a near tie, which rounding may turn."""
+
+
+LIMITS = {
+    "f32": Limits(0.99, 0.3),
+    "f16": Limits(0.99, 0.3),
+    "bf16": Limits(0.98, 0.6),
+    "q8_0": Limits(0.975, 1.0),
+}
+"""By the type of the served weights. llama.cpp also rounds what is multiplied with q8_0 weights."""
+OTHER_LIMITS = Limits(0.95, 2.0)
+"""For weights of fewer bits."""
+MOST_DIVERGENCES = 10
+"""In one prompt; behind them it is not judged any further."""
+CUT = "\ufffd"
+"""Stands for a character of which only some bytes are there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """What the engine made of one prompt."""
+class Divergence:
+    """The first place of an answer where the engine does not write what the reference would."""
 
-    prompt: list[int]
-    """Token ids after the chat template."""
-    text: str
-    """The greedy answer."""
-    finished: bool
-    """It ended its turn; false where the limit cut it."""
+    prompt: int
+    """Counted from 1."""
+    place: int
+    """Tokens of the answer before it."""
+    before: str
+    """The end of the text before it."""
+    reference: tuple[Likely, ...]
+    """The five likeliest tokens, the likeliest first."""
+    served: tuple[Likely, ...]
+    margin: float
+    """By how much the reference prefers its token to the engine's, in nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +67,19 @@ class Parity:
 
     prompts: int
     identical: int
-    """Prompts whose greedy answers are equal, token for token."""
+    """Prompts whose greedy answers are equal from the first token to the last."""
+    tokens: int
+    """Places of the reference's answers that were judged."""
     top1_agreement: float
-    """Share of the served tokens that the reference also holds the likeliest, 0 to 1."""
+    """Share of them where the engine holds the reference's token the likeliest, 0 to 1."""
+    threshold: float
+    """The least share that passes."""
     engine: str
+    """Kind of the engine: `embedded`, `ollama`."""
+    weights: str
+    """Type of the served weights."""
     failures: tuple[str, ...]
+    divergences: tuple[Divergence, ...]
 
     @property
     def passed(self) -> bool:
@@ -52,115 +87,253 @@ class Parity:
         return not self.failures
 
     def body(self) -> dict[str, Any]:
-        """Return what `adapters parity --json` prints."""
+        """Return what `adapters parity --json` prints and the manifest keeps."""
         return {
             "passed": self.passed,
-            "prompts": self.prompts,
-            "identical": self.identical,
+            **asdict(self),
             "top1_agreement": round(self.top1_agreement, 4),
-            "engine": self.engine,
             "failures": list(self.failures),
+            "divergences": [_divergence_body(d) for d in self.divergences],
         }
 
 
-class Reference:
-    """The base model with the PEFT adapter, as training left it, in float32."""
+@dataclass(slots=True)
+class _Tally:
+    """What one prompt came to."""
 
-    def __init__(self, base: Path, adapter: Path) -> None:
-        """Load the transformers folder `base` and the PEFT folder `adapter`."""
-        peft = require("peft", extra="finetune")
-        self.tokenizer = load_tokenizer(base)
-        model = load_model(base, quantisation="none", device=best_device())
-        with quiet():
-            self._model = peft.PeftModel.from_pretrained(model, adapter).eval()
-
-    def next_tokens(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
-        """Return the likeliest token at each place of `answer`, given all that is before it.
-
-        One pass says whether greedy decoding would have written `answer`: it would, exactly if all
-        of these are the answer's own.
-        """
-        import torch
-
-        ids = torch.tensor([[*prompt, *answer]], device=self._model.device)
-        with torch.no_grad():
-            # The last place predicts what would follow the answer, which nobody asks.
-            logits = self._model(input_ids=ids, logits_to_keep=len(answer) + 1).logits[0, :-1]
-        best: list[int] = logits.argmax(dim=-1).tolist()
-        return best
+    failures: list[str]
+    agreed: int = 0
+    judged: int = 0
+    divergence: Divergence | None = None
 
 
 def check_parity(
     reference: Reference,
     engine: Engine,
+    probe: Probe,
     adapter: AdapterFile,
     prompts: Sequence[Sequence[Message]],
     *,
+    kind: str,
     max_tokens: int = 96,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Parity:
     """Compare the engine with `adapter` to the reference on `prompts`, greedily.
+
+    Args:
+        reference: what was trained.
+        engine: answers each prompt as it answers users.
+        probe: continues answers of the same engine.
+        adapter: what the engine serves.
+        prompts: messages up to where an answer begins.
+        kind: of the engine.
+        max_tokens: longest answer.
+        report: called with the number of prompts done and of all.
 
     Raises:
         EngineError: the engine failed.
     """
-    served = asyncio.run(_serve_all(engine, adapter, prompts, max_tokens))
-    failures: list[str] = []
-    agreed = total = identical = 0
-    for number, (messages, one) in enumerate(zip(prompts, served, strict=True), start=1):
-        expected = prompt_ids(reference.tokenizer, messages)
-        if one.prompt != expected:
-            place = _first_difference(one.prompt, expected)
-            failures.append(
-                f"prompt {number}: the engine renders other tokens than training, first at {place} "
-                f"({len(one.prompt)} tokens, {len(expected)} expected)"
-            )
-        answer = reference.tokenizer(one.text, add_special_tokens=False).input_ids
-        if one.finished:
-            answer = [*answer, reference.tokenizer.eos_token_id]
-        equal = [
-            a == b for a, b in zip(reference.next_tokens(expected, answer), answer, strict=True)
-        ]
-        agreed += sum(equal)
-        total += len(equal)
-        identical += all(equal)
-    agreement = agreed / total if total else 0.0
-    if agreement < MIN_AGREEMENT:
-        failures.append(
-            f"only {agreement:.1%} of the served tokens are the trained model's choice; "
-            f"at least {MIN_AGREEMENT:.0%} are expected"
+    facts = probe.facts(adapter)
+    tallies = asyncio.run(
+        _compare_all(_Comparison(reference, engine, probe, adapter, max_tokens), prompts, report)
+    )
+    judged = sum(tally.judged for tally in tallies)
+    agreement = sum(tally.agreed for tally in tallies) / judged if judged else 0.0
+    divergences = tuple(t.divergence for t in tallies if t.divergence is not None)
+    limits = LIMITS.get(facts.weights, OTHER_LIMITS)
+    failures = [
+        *_end_failures(reference.text([reference.end]), facts),
+        *(failure for tally in tallies for failure in tally.failures),
+        *_agreement_failures(agreement, divergences, limits, facts.weights),
+    ]
+    return Parity(
+        prompts=len(prompts),
+        identical=sum(t.judged > 0 and t.agreed == t.judged for t in tallies),
+        tokens=judged,
+        top1_agreement=agreement,
+        threshold=limits.agreement,
+        engine=kind,
+        weights=facts.weights,
+        failures=tuple(failures),
+        divergences=divergences,
+    )
+
+
+def _end_failures(end: str, facts: Facts) -> list[str]:
+    if end in facts.end_tokens:
+        return []
+    return [f"training ends answers with {end!r}, the engine with {list(facts.end_tokens)}"]
+
+
+def _agreement_failures(
+    agreement: float, divergences: Sequence[Divergence], limits: Limits, weights: str
+) -> list[str]:
+    found = []
+    if agreement < limits.agreement:
+        found.append(
+            f"{agreement:.1%} of the trained model's tokens are the served model's choice; "
+            f"at least {limits.agreement:.1%} are expected with {weights} weights"
         )
-    return Parity(len(prompts), identical, agreement, engine.name, tuple(failures))
+    worst = max(divergences, key=lambda d: d.margin, default=None)
+    if worst is not None and worst.margin > limits.margin:
+        found.append(
+            f"prompt {worst.prompt}: behind {worst.before!r} the trained model prefers its token "
+            f"by {worst.margin:.2f} nats; up to {limits.margin:g} are a near tie with {weights} "
+            "weights"
+        )
+    return found
 
 
-def adapter_parity(
-    adapter: Adapter, base: Path, engine: Engine, prompts: Sequence[Sequence[Message]]
-) -> Parity:
-    """Compare a stored adapter as `engine` serves it to what was trained on `base`."""
-    return check_parity(Reference(base, adapter.folder), engine, adapter.file, prompts)
-
-
-async def _serve_all(
-    engine: Engine,
-    adapter: AdapterFile,
+async def _compare_all(
+    comparison: "_Comparison",
     prompts: Sequence[Sequence[Message]],
-    max_tokens: int,
-) -> list[Served]:
-    return [await _serve(engine, adapter, messages, max_tokens) for messages in prompts]
+    report: Callable[[int, int], None],
+) -> list[_Tally]:
+    tallies = []
+    for number, messages in enumerate(prompts, start=1):
+        tallies.append(await comparison.compare(number, messages))
+        report(number, len(prompts))
+    return tallies
 
 
-async def _serve(
-    engine: Engine, adapter: AdapterFile, messages: Sequence[Message], max_tokens: int
-) -> Served:
-    ids = await engine.prompt_tokens(messages)
-    text, finished = "", False
-    async for piece in engine.stream(Request(messages, max_tokens=max_tokens, adapter=adapter)):
-        text += piece.text
-        if piece.usage is not None:
-            finished = piece.usage.finish_reason == "stop"
-    return Served(ids, text, finished)
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """One engine against one reference."""
+
+    reference: Reference
+    engine: Engine
+    probe: Probe
+    adapter: AdapterFile
+    max_tokens: int
+
+    async def compare(self, number: int, messages: Sequence[Message]) -> _Tally:
+        """Compare on one prompt."""
+        text = self.reference.render(messages)
+        ids = self.reference.ids(text)
+        rendered = await self.engine.prompt_tokens(messages)
+        answer, read = await self._ask(messages)
+        tally = _Tally(self._prompt_failures(number, text, ids, rendered, read))
+        self._judge(number, ids, text, answer, tally)
+        return tally
+
+    async def _ask(self, messages: Sequence[Message]) -> tuple[Resumed, int]:
+        """Return the answer as a user gets it, and the tokens of the prompt that was read."""
+        request = Request(messages, max_tokens=self.max_tokens, adapter=self.adapter)
+        text, finished, read = "", False, 0
+        async for piece in self.engine.stream(request):
+            text += piece.text
+            if piece.usage is not None:
+                finished = piece.usage.finish_reason == "stop"
+                read = piece.usage.prompt_tokens
+        return Resumed(text, finished, ()), read
+
+    def _prompt_failures(
+        self, number: int, text: str, ids: list[int], rendered: list[int], read: int
+    ) -> list[str]:
+        got = self.reference.text(rendered)
+        if got != text:
+            place = _first_difference(got, text)
+            return [
+                f"prompt {number}: the engine renders other text than training, from character "
+                f"{place} on: {got[place : place + 40]!r}, expected {text[place : place + 40]!r}"
+            ]
+        if rendered != ids:
+            place = _first_difference(rendered, ids)
+            return [
+                f"prompt {number}: the engine makes other tokens of the same text, from {place} "
+                f"on: {rendered[place : place + 5]}, expected {ids[place : place + 5]}"
+            ]
+        if read != len(ids):
+            return [f"prompt {number}: the engine read {read} tokens, {len(ids)} are expected"]
+        return []
+
+    def _judge(
+        self, number: int, prompt: list[int], text: str, served: Resumed, tally: _Tally
+    ) -> None:
+        """Walk along the reference's greedy answer and count where the engine goes along."""
+        answer: list[int] = []
+        divergences = 0
+        while True:
+            draft = self._draft(served)
+            found = self.reference.predict(prompt, [*answer, *draft])
+            best = found.best[len(answer) :]
+            same = _first_difference(draft, best)
+            answer += draft[:same]
+            tally.agreed += same
+            tally.judged += same
+            if same == len(draft):
+                return
+            token = best[same]
+            tally.judged += 1
+            written = self.reference.text([*draft[:same], token])
+            if (
+                token != self.reference.end
+                and served.text.startswith(written)
+                and self._likeliest(prompt, text, answer) == self.reference.text([token])
+            ):
+                # The same text in other tokens: greedy decoding may write a word in pieces that
+                # the tokenizer would have joined.
+                tally.agreed += 1
+                answer.append(token)
+                served = Resumed(served.text[len(written) :], served.finished, ())
+                continue
+            if tally.divergence is None:
+                margin = found.margin(len(answer), draft[same])
+                tally.divergence = self._divergence(number, prompt, text, answer, found, margin)
+            divergences += 1
+            answer.append(token)
+            self._complete_character(prompt, answer)
+            room = self.max_tokens - len(answer)
+            if answer[-1] == self.reference.end or room < 1 or divergences >= MOST_DIVERGENCES:
+                return
+            served = self._resume(prompt, text, answer, room)
+
+    def _draft(self, served: Resumed) -> list[int]:
+        ids = self.reference.ids(served.text)
+        return [*ids, self.reference.end] if served.finished else ids
+
+    def _resume(self, prompt: list[int], text: str, answer: list[int], room: int) -> Resumed:
+        behind = text + self.reference.text(answer)
+        return self.probe.resume([*prompt, *answer], behind, self.adapter, max_tokens=room)
+
+    def _likeliest(self, prompt: list[int], text: str, answer: list[int]) -> str:
+        top = self._resume(prompt, text, answer, 1).top
+        return top[0].text if top else ""
+
+    def _divergence(
+        self,
+        number: int,
+        prompt: list[int],
+        text: str,
+        answer: list[int],
+        found: Predictions,
+        margin: float,
+    ) -> Divergence:
+        return Divergence(
+            prompt=number,
+            place=len(answer),
+            before=self.reference.text(answer[-12:]),
+            reference=found.top(len(answer)),
+            served=self._resume(prompt, text, answer, 1).top,
+            margin=round(margin, 3),
+        )
+
+    def _complete_character(self, prompt: list[int], answer: list[int]) -> None:
+        """Append the reference's tokens until `answer` is whole as text; a few bytes at most."""
+        for _ in range(3):
+            if not self.reference.text(answer).endswith(CUT):
+                return
+            answer.append(self.reference.predict(prompt, answer).best[-1])
 
 
-def _first_difference(left: Sequence[int], right: Sequence[int]) -> int:
+def _divergence_body(divergence: Divergence) -> dict[str, Any]:
+    body = asdict(divergence)
+    for side in ("reference", "served"):
+        body[side] = [[likely["text"], likely["logprob"]] for likely in body[side]]
+    return body
+
+
+def _first_difference(left: Sequence[Any], right: Sequence[Any]) -> int:
     pairs = zip(left, right, strict=False)
     same = (i for i, (a, b) in enumerate(pairs) if a != b)
     return next(same, min(len(left), len(right)))

@@ -1,5 +1,7 @@
 """Texts become vectors."""
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +25,36 @@ class Embedder(Protocol):
     def tokenize(self, text: str) -> list[str]:
         """Return the model's tokens of `text`, special tokens left out."""
         ...
+
+
+class CachedEmbedder:
+    """An embedder that remembers: questions differ, the sentences they are compared with recur."""
+
+    def __init__(self, embedder: Embedder, *, capacity: int = 8192) -> None:
+        """Keep at most `capacity` vectors of `embedder`, those used last."""
+        self.name = embedder.name
+        self.max_tokens = embedder.max_tokens
+        self._embedder = embedder
+        self._capacity = capacity
+        self._rows: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one row a text: shape (len(texts), dimension), float32, L2 norm 1."""
+        with self._lock:
+            new = [text for text in dict.fromkeys(texts) if text not in self._rows]
+            if new:
+                self._rows.update(zip(new, self._embedder.embed(new), strict=True))
+            for text in texts:
+                self._rows.move_to_end(text)
+            found = np.stack([self._rows[text] for text in texts])
+            while len(self._rows) > self._capacity:
+                self._rows.popitem(last=False)
+            return found
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the model's tokens of `text`, special tokens left out."""
+        return self._embedder.tokenize(text)
 
 
 class SentenceTransformerEmbedder:

@@ -71,14 +71,22 @@ class ScriptedEngine:
     async def stream(self, request: Request) -> AsyncIterator[Piece]:
         """Yield the reply in words, then the usage."""
         self.requests.append(request)
+        prompt = await self.prompt_tokens(request.messages)
+        if len(prompt) >= self.context_tokens:
+            raise EngineError(f"{len(prompt)} tokens are over the context size.")
         reply = self._reply if isinstance(self._reply, str) else self._reply(request)
-        pieces = re.findall(r"\s*\S+", reply)
+        ends = [reply.index(text) for text in request.stop if text in reply]
+        pieces = re.findall(r"\s*\S+", reply[: min(ends, default=len(reply))])
+        reason = "length" if len(pieces) > request.max_tokens else "stop"
+        pieces = pieces[: request.max_tokens]
         for number, piece in enumerate(pieces):
             if number == self._fail_after:
                 raise self._error
             yield Piece(piece)
-        prompt = await self.prompt_tokens(request.messages)
-        yield Piece(usage=Usage(len(prompt), len(pieces), "stop"))
+        yield Piece(usage=Usage(len(prompt), len(pieces), reason))
+
+    async def check(self) -> None:
+        """It can always speak."""
 
     def close(self) -> None:
         """Remember that it was closed."""

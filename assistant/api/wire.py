@@ -229,6 +229,14 @@ class AdaptersReply(Wire):
     adapters: list[AdapterReply]
 
 
+class AliasesReply(Wire):
+    """Which versions of an adapter its aliases stand for; empty where there is none."""
+
+    name: str
+    production: str
+    previous: str
+
+
 class ReadyReply(Wire):
     """Whether the service can work."""
 

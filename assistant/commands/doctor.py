@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from assistant.config import Settings
 from ingest.errors import GroundtuneError
-from ingest.model_file import resolve
+from ingest.model_file import FETCH, resolve, sha256_of
 
 FREE_GB = 3
+SERVER_S = 5.0  # it need only say its version and the names of its models
 EXTRAS = {"finetune": ["peft", "bitsandbytes", "matplotlib"], "eval": ["ragas", "scipy"]}
 
 
@@ -32,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Run every check; none of them stops another."""
-    checks: list[Callable[[Settings], list[Finding]]] = [_system, _models, _extras, _workspace]
+    checks: list[Callable[[Settings], list[Finding]]] = [
+        _system,
+        _models,
+        _server,
+        _extras,
+        _workspace,
+    ]
     findings = [finding for check in checks for finding in check(settings)]
     return {
         "ok": all(finding.ok for finding in findings),
@@ -77,6 +84,23 @@ def _models(settings: Settings) -> list[Finding]:
         except GroundtuneError as error:
             findings.append(Finding("model", False, error.message, error.hint))
     return findings
+
+
+def _server(settings: Settings) -> list[Finding]:
+    if settings.engine.kind != "ollama":
+        return []
+    from assistant.engines.ollama_models import OllamaModels, base_name
+
+    with OllamaModels(settings.engine.url, timeout=SERVER_S) as models:
+        try:
+            found = [Finding("Ollama server", True, f"version {models.version()} at {models.url}")]
+            name = base_name(sha256_of(resolve(settings.engine.model)))
+            there = models.exists(name)
+        except GroundtuneError as error:
+            return [Finding("Ollama server", False, error.message, error.hint)]
+    detail = f"{name} " + ("is there" if there else "is not there")
+    found.append(Finding("base model on the server", there, detail, "" if there else FETCH))
+    return found
 
 
 def _extras(settings: Settings) -> list[Finding]:

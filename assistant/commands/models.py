@@ -1,10 +1,10 @@
-"""`groundtune models fetch [NAME]`: bring models onto this machine, once."""
+"""`groundtune models fetch [NAME]`: bring models to where they are used, once."""
 
 import argparse
 from typing import Any
 
-from assistant.config import Settings
-from ingest.model_file import fetch
+from assistant.config import EngineSettings, Settings
+from ingest.model_file import fetch, resolve, sha256_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,14 +15,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Fetch, and return where each model lies.
+    """Fetch, and return where each model lies; the base model also goes onto a model server.
 
     Raises:
-        EngineError: a download failed.
+        EngineError: a download failed, or the server refused the model.
         ConfigError: not a model's name.
     """
     names = [args.name] if args.name else [settings.engine.model, settings.embedding.model]
-    return {"models": {name: str(fetch(name)) for name in names}}
+    places = {name: str(fetch(name)) for name in names}
+    if not args.name and settings.engine.kind == "ollama":
+        places[f"{settings.engine.model} on the server"] = _to_ollama(settings.engine)
+    return {"models": places}
+
+
+def _to_ollama(engine: EngineSettings) -> str:
+    """Put the base model onto the Ollama server, if it is not there, and say where it is."""
+    from assistant.engines.ollama_models import OllamaModels, base_name, push_base
+    from assistant.engines.tokenizer import GgufTokenizer
+
+    gguf = resolve(engine.model)
+    sha256 = sha256_of(gguf)
+    with OllamaModels(engine.url, timeout=engine.timeout_s) as models:
+        models.version()
+        if not models.exists(base_name(sha256)):
+            push_base(models, gguf, sha256=sha256, stop=GgufTokenizer(gguf).end_tokens)
+        return f"{models.url}: {base_name(sha256)}"
 
 
 def render(result: dict[str, Any]) -> str:

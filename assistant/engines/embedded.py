@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from assistant.engines.engine import AdapterFile, Message, Piece, Request, Usage
+from assistant.engines.queue import RequestQueue
 from ingest.errors import EngineError
 
 QUIET = -1
+ANSWER, LOAD = "answer", "load"
+"""Groups of the queue: nobody answers while the model is loaded again."""
 
 
 class EmbeddedEngine:
@@ -25,6 +28,7 @@ class EmbeddedEngine:
         name: str,
         context_tokens: int,
         parallel: int,
+        waiting: int = 64,
         threads: int = 0,
         adapters: Sequence[AdapterFile] = (),
     ) -> None:
@@ -35,6 +39,7 @@ class EmbeddedEngine:
             name: what answers call the model.
             context_tokens: window of each request, prompt and answer together.
             parallel: requests generated at the same time; more wait.
+            waiting: requests that may wait; more are refused.
             threads: processor threads; 0 takes as many as there are cores.
             adapters: loaded at once; others are loaded when they are first asked for.
 
@@ -47,7 +52,7 @@ class EmbeddedEngine:
         self._parallel = parallel
         self._threads = threads or os.cpu_count() or 1
         self._adapters: dict[str, AdapterFile] = {a.name: a for a in adapters}
-        self._slots = asyncio.Semaphore(parallel)
+        self.queue = RequestQueue(parallel, waiting)
         self._reloading = asyncio.Lock()
         self.server = self._load()
 
@@ -60,9 +65,10 @@ class EmbeddedEngine:
 
         Raises:
             EngineError: llama.cpp refused the request or failed in it.
+            EngineUnavailableError: too many requests wait already.
         """
         await self._ensure(request.adapter)
-        async with self._slots:
+        async with self.queue.turn(ANSWER):
             queue: asyncio.Queue[Piece | EngineError | None] = asyncio.Queue()
             loop = asyncio.get_running_loop()
             stop = threading.Event()
@@ -99,6 +105,14 @@ class EmbeddedEngine:
             if usage is None:
                 raise EngineError(f"{self.name} stopped in the middle of an answer.")
             yield Piece(usage=usage)
+
+    async def check(self) -> None:
+        """Raise unless the model answers.
+
+        Raises:
+            EngineError: it does not.
+        """
+        await self.prompt_tokens([Message("user", "ready?")])
 
     def close(self) -> None:
         """Let go of the model."""
@@ -146,15 +160,10 @@ class EmbeddedEngine:
         async with self._reloading:
             if self._adapters.get(adapter.name) == adapter:
                 return
-            for _ in range(self._parallel):
-                await self._slots.acquire()
-            try:
+            async with self.queue.turn(LOAD):
                 self._adapters[adapter.name] = adapter
                 self.server = None  # two models at once would double the memory
                 self.server = await asyncio.to_thread(self._load)
-            finally:
-                for _ in range(self._parallel):
-                    self._slots.release()
 
     def body(self, request: Request) -> dict[str, Any]:
         """Return what llama.cpp is asked for `request`."""

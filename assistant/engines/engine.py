@@ -76,7 +76,13 @@ class Engine(Protocol):
 
         Raises:
             EngineError: the model failed; what came before is not an answer.
+            EngineUnavailableError: it is not there, or too many requests wait for it already.
+            MissingModelError: its server does not have the model or the adapter.
         """
+        ...
+
+    async def check(self) -> None:
+        """Raise, as `stream` would, unless the model could answer now; generates nothing."""
         ...
 
     def close(self) -> None:

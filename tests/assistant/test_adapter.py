@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from assistant.adapter import AdapterStore, check_fit
-from ingest.errors import MismatchError, NotFoundError, UsageError
+from assistant.alias import promote, rollback
+from ingest.errors import GateError, MismatchError, NotFoundError, UsageError
 
 
-def make(folder: Path, name: str, version: str, **manifest: str) -> None:
+def make(folder: Path, name: str, version: str, **manifest: object) -> None:
     place = folder / name / version
     place.mkdir(parents=True)
     content = {"prompt_fingerprint": "p", "base_sha256": "b", "created": version, **manifest}
@@ -58,3 +59,101 @@ def test_an_adapter_for_another_prompt_or_model_is_refused(
     with pytest.raises(MismatchError, match=what) as error:
         check_fit(adapter, prompt_fingerprint=prompt, base_sha256=base)
     assert "groundtune finetune" in error.value.hint
+
+
+def passed(engine: str = "embedded") -> dict[str, object]:
+    return {engine: {"passed": True, "prompts": 40, "failures": []}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AdapterStore:
+    for version in ("v1", "v2", "v3"):
+        make(tmp_path, "a", version, parity=passed())
+    return AdapterStore(tmp_path)
+
+
+def test_a_name_means_the_version_in_production_once_there_is_one(store: AdapterStore) -> None:
+    assert store.get("a").version == "v3"
+    promote(store.get("a:v1"), engine="embedded")
+    assert store.get("a").version == "v1"
+    assert store.get("a@production").version == "v1"
+    assert store.get("a:v3").version == "v3"
+    assert store.newest("a").version == "v3"
+    assert store.newest("a@production").version == "v1"
+
+
+def test_no_name_prefers_what_is_in_production(store: AdapterStore) -> None:
+    make(store.folder, "b", "v1", created="z")
+    assert store.get(None).reference == "b:v1"
+    promote(store.get("a:v2"), engine="embedded")
+    assert store.get(None).reference == "a:v2"
+
+
+def test_a_rollback_swaps_production_and_previous(store: AdapterStore) -> None:
+    promote(store.get("a:v1"), engine="embedded")
+    promote(store.get("a:v2"), engine="embedded")
+    assert store.aliases("a") == ("v2", "v1")
+    assert rollback(store, "a") == ("v1", "v2")
+    assert store.get("a").version == "v1"
+    assert store.get("a@previous").version == "v2"
+    assert rollback(store, "a") == ("v2", "v1")
+
+
+def test_promoting_twice_keeps_the_previous_version(store: AdapterStore) -> None:
+    for version in ("v1", "v2", "v2"):
+        promote(store.get(f"a:{version}"), engine="embedded")
+    assert store.aliases("a") == ("v2", "v1")
+
+
+def test_without_a_pass_on_the_engine_that_serves_nothing_is_promoted(store: AdapterStore) -> None:
+    with pytest.raises(GateError, match="serves on ollama") as error:
+        promote(store.get("a:v1"), engine="ollama")
+    assert error.value.hint == "groundtune adapters parity a:v1 --engine ollama"
+    failed = {"embedded": {"passed": False, "failures": ["only 41.0% agree"]}}
+    make(store.folder, "a", "v4", parity=failed)
+    with pytest.raises(GateError, match=r"only 41.0% agree"):
+        promote(store.get("a:v4"), engine="embedded")
+    few = {"embedded": {"passed": True, "prompts": 4, "failures": []}}
+    make(store.folder, "a", "v5", parity=few)
+    with pytest.raises(GateError, match=r"on 4 prompts; at least 20"):
+        promote(store.get("a:v5"), engine="embedded")
+    assert store.aliases("a") == ("", "")
+
+
+def test_an_alias_that_stands_for_nothing_says_what_to_do(store: AdapterStore) -> None:
+    with pytest.raises(NotFoundError, match="no production version") as error:
+        store.get("a@production")
+    assert "promote" in error.value.hint
+    with pytest.raises(NotFoundError, match="production and previous"):
+        store.get("a@staging")
+    with pytest.raises(NotFoundError, match="no previous version"):
+        rollback(store, "a")
+    with pytest.raises(NotFoundError, match="No adapter called 'a:v2@production'"):
+        store.get("a:v2@production")
+
+
+def test_a_version_in_production_that_is_gone_is_not_replaced_in_silence(
+    store: AdapterStore,
+) -> None:
+    promote(store.get("a:v1"), engine="embedded")
+    promote(store.get("a:v3"), engine="embedded")
+    (store.folder / "a" / "v3" / "manifest.json").unlink()
+    with pytest.raises(NotFoundError, match="a@production"):
+        store.get("a")
+    assert rollback(store, "a").production == "v1"
+    assert store.get("a").version == "v1"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"staging": "v1"}', '{"production": "../x"}'])
+def test_a_damaged_alias_file_is_named(store: AdapterStore, content: str) -> None:
+    path = store.folder / "a" / "aliases.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"aliases\.json is damaged"):
+        store.get("a")
+
+
+def test_nothing_but_the_alias_file_is_left_behind(store: AdapterStore) -> None:
+    promote(store.get("a:v1"), engine="embedded")
+    assert sorted(p.name for p in (store.folder / "a").iterdir()) == [
+        "aliases.json", "v1", "v2", "v3",
+    ]  # fmt: skip

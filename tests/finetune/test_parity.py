@@ -11,8 +11,10 @@ from assistant.prompt import Passage, build_messages
 from finetune.base_model import training_folder
 from finetune.dataset import Dataset
 from finetune.example import Example, write_examples
-from finetune.parity import adapter_parity
+from finetune.parity import check_parity
+from finetune.probe import probe_of
 from finetune.recipe import DataRecipe, Recipe, TrainRecipe
+from finetune.reference import Reference
 from finetune.tuning import Base, tune
 from ingest.errors import MissingModelError
 from ingest.model_file import resolve, sha256_of
@@ -79,9 +81,13 @@ def test_what_was_trained_is_what_is_served(base: Base, adapter: Adapter) -> Non
     )
     prompts = [prompt(QUESTIONS[0], PASSAGES), prompt(QUESTIONS[1], ())]
     try:
-        parity = adapter_parity(adapter, training_folder(base.file, base.sha256), engine, prompts)
+        reference = Reference(training_folder(base.file, base.sha256), adapter.folder)
+        parity = check_parity(
+            reference, engine, probe_of(engine), adapter.file, prompts, kind="embedded"
+        )
     finally:
         engine.close()
-    assert parity.passed, parity.failures
+    # Two prompts are too few for the gate itself: one near tie in fifty tokens may fall otherwise.
     assert parity.prompts == 2
-    assert parity.top1_agreement >= 0.97
+    assert parity.top1_agreement >= 0.95, parity.body()
+    assert all(divergence.margin < 1 for divergence in parity.divergences), parity.body()

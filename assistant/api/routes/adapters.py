@@ -4,9 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from assistant.adapter import check_fit
+from assistant.alias import promote, rollback
 from assistant.api.parts import PartsOf
-from assistant.api.wire import AdaptersReply
+from assistant.api.wire import AdaptersReply, AliasesReply
 from assistant.bodies import adapter_body
+from ingest.errors import ConflictError, GateError
 
 router = APIRouter(prefix="/api/adapters", tags=["adapters"])
 
@@ -15,3 +18,26 @@ router = APIRouter(prefix="/api/adapters", tags=["adapters"])
 def adapters(parts: PartsOf) -> dict[str, Any]:
     """List the tuned adapters."""
     return {"adapters": [adapter_body(adapter) for adapter in parts.workspace.adapters.list()]}
+
+
+@router.post("/{name}/promote", response_model=AliasesReply)
+def promoted(parts: PartsOf, name: str) -> dict[str, Any]:
+    """Put `name:v2`, or the newest version of `name`, into production if it serves as trained."""
+    workspace = parts.workspace
+    adapter = workspace.adapters.newest(name)
+    check_fit(
+        adapter,
+        prompt_fingerprint=workspace.prompt_fingerprint,
+        base_sha256=workspace.base_sha256,
+    )
+    try:
+        aliases = promote(adapter, engine=workspace.settings.engine.kind)
+    except GateError as error:  # over HTTP: it conflicts with what is known of the adapter
+        raise ConflictError(error.message, hint=error.hint) from None
+    return {"name": adapter.name, **aliases._asdict()}
+
+
+@router.post("/{name}/rollback", response_model=AliasesReply)
+def rolled_back(parts: PartsOf, name: str) -> dict[str, Any]:
+    """Put the previous version back into production."""
+    return {"name": name, **rollback(parts.workspace.adapters, name)._asdict()}

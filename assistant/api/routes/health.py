@@ -11,8 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.api.parts import Parts, PartsOf
 from assistant.api.wire import ReadyReply
-from assistant.engines.engine import Message
-from ingest.errors import EngineError, GroundtuneError
+from ingest.errors import GroundtuneError
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["health"])
@@ -56,8 +55,8 @@ def _stores(parts: Parts) -> dict[str, str]:
 
 async def _engine(parts: Parts) -> str:
     try:
-        await parts.workspace.engine.prompt_tokens([Message("user", "ready?")])
-    except (EngineError, OSError) as error:
+        await parts.workspace.engine.check()
+    except (GroundtuneError, OSError) as error:
         return _down("engine", error)
     return "ok"
 

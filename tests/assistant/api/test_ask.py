@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from ingest.errors import EngineUnavailableError
 from tests.assistant.api.conftest import PUMP, Serve, Service, events_of
 from tests.fakes import ScriptedEngine
 
@@ -184,3 +185,15 @@ def test_an_adapter_for_another_prompt_is_refused(serve: Serve) -> None:
     with_adapter(service, prompt_fingerprint="older", base_sha256="base")
     error = error_of(service, {**ASK, "mode": "finetuned", "stream": True}, 409)
     assert error["code"] == "mismatch"
+
+
+def test_a_model_without_room_is_unavailable_and_says_when_to_come_back(serve: Serve) -> None:
+    full = EngineUnavailableError("There is no room.", hint="Ask again in a few seconds.")
+    service = with_pump(serve, ScriptedEngine(fail_after=0, error=full))
+    response = service.client.post("/api/ask", json=ASK)
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+    assert response.json()["error"]["code"] == "engine_unavailable"
+    events = events_of(service.client.post("/api/ask", json={**ASK, "stream": True}).text)
+    assert [name for name, _ in events] == ["evidence", "error"]
+    assert events[-1][1]["error"]["code"] == "engine_unavailable"

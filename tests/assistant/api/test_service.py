@@ -13,7 +13,7 @@ from tests.fakes import ScriptedEngine, small_workspace
 class AbsentEngine(ScriptedEngine):
     """Is not there."""
 
-    async def prompt_tokens(self, messages: object) -> list[int]:
+    async def check(self) -> None:
         raise EngineUnavailableError("Nobody is there.")
 
 

@@ -1,0 +1,189 @@
+"""What `groundtune adapters deploy|remove|promote|rollback|parity` do."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+from assistant.adapter import Adapter, check_fit
+from assistant.alias import promote, rollback
+from assistant.config import Settings
+from assistant.engines.ollama_models import PREFIX, OllamaModels
+from assistant.workspace import Workspace, open_workspace
+from finetune.base_model import training_folder
+from finetune.dataset import open_dataset
+from finetune.deploy import BaseFile, Deployer, undeploy
+from finetune.merge import WeightType
+from finetune.parity import check_parity
+from finetune.parity_prompts import parity_prompts
+from finetune.probe import probe_of
+from finetune.reference import Reference
+from finetune.tuning import write_manifest
+from ingest.errors import ConflictError, UsageError
+
+Kind = Literal["embedded", "ollama"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SERVER: Kind = "ollama"
+"""The kind of engine that adapters are deployed to; the embedded one reads them where they lie."""
+
+Report = Callable[[str, int, int], None]
+
+
+def deploy_adapter(
+    settings: Settings, name: str, *, merged: WeightType | None, prefix: str = PREFIX
+) -> dict[str, Any]:
+    """Put an adapter onto the Ollama server and return what stands there.
+
+    What was known of an earlier deployment's parity is forgotten where another file stands now.
+
+    Raises:
+        NotFoundError: no such adapter.
+        MismatchError: it is for another base model or prompt.
+        EngineError: the server is not there, or refused it.
+    """
+    with open_workspace(settings) as workspace, _server(settings) as models, _bar() as report:
+        adapter = _fitting(workspace, name)
+        base = BaseFile(workspace.model_file, workspace.base_sha256)
+        deployer = Deployer(models, base, prefix=prefix, report=report)
+        parameters = {"num_ctx": settings.engine.context_tokens, "temperature": 0}
+        entry = deployer.deploy(adapter, merged=merged, parameters=parameters).entry()
+        uploaded = deployer.uploaded
+    before = (adapter.manifest.get("deployed") or {}).get(SERVER)
+    parity = _by_engine(adapter)
+    if before != entry:
+        parity.pop(SERVER, None)
+    deployed = {**(adapter.manifest.get("deployed") or {}), SERVER: entry}
+    write_manifest(
+        adapter.folder, {**adapter.manifest, "deployed": deployed, "parity": parity or None}
+    )
+    return {"adapter": adapter.reference, "url": models.url, **entry, "uploaded_bytes": uploaded}
+
+
+def remove_adapter(settings: Settings, name: str, *, prefix: str = PREFIX) -> dict[str, Any]:
+    """Take an adapter off the Ollama server again; the adapter itself stays in the workspace.
+
+    Raises:
+        NotFoundError: no such adapter.
+        ConflictError: it is in production there.
+        EngineError: the server is not there.
+    """
+    with open_workspace(settings) as workspace, _server(settings) as models:
+        adapter = workspace.adapters.newest(name)
+        aliases = workspace.adapters.aliases(adapter.name)
+        if settings.engine.kind == SERVER and aliases.production == adapter.version:
+            raise ConflictError(
+                f"{adapter.reference} is in production on this server.",
+                hint="Promote another version first, or go back: "
+                f"groundtune adapters rollback {adapter.name}",
+            )
+        removed = undeploy(models, adapter, prefix=prefix)
+    deployed = {**(adapter.manifest.get("deployed") or {})}
+    deployed.pop(SERVER, None)
+    parity = _by_engine(adapter)
+    parity.pop(SERVER, None)
+    write_manifest(
+        adapter.folder, {**adapter.manifest, "deployed": deployed, "parity": parity or None}
+    )
+    return {"adapter": adapter.reference, "removed": removed}
+
+
+def promote_adapter(settings: Settings, name: str, kind: Kind | None) -> dict[str, Any]:
+    """Put a version into production.
+
+    Raises:
+        GateError: it was not found to serve as it was trained.
+        MismatchError: it is for another base model or prompt.
+    """
+    with open_workspace(settings) as workspace:
+        adapter = _fitting(workspace, name)
+        aliases = promote(adapter, engine=kind or settings.engine.kind)
+    return {"name": adapter.name, **aliases._asdict()}
+
+
+def rollback_adapter(settings: Settings, name: str) -> dict[str, Any]:
+    """Put the previous version back into production.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    with open_workspace(settings) as workspace:
+        return {"name": name, **rollback(workspace.adapters, name)._asdict()}
+
+
+def parity_of(settings: Settings, name: str, kind: Kind | None, rows: int) -> dict[str, Any]:
+    """Compare an adapter as it is served with what was trained, and remember the outcome.
+
+    Raises:
+        NotFoundError: no such adapter, or its data set is gone.
+        MismatchError: it is for another base model or prompt.
+        EngineError: the engine failed.
+    """
+    if rows < 1:
+        raise UsageError(f"--prompts {rows}: at least 1 row is needed.")
+    settings = _with_engine(settings, kind)
+    engine = settings.engine.kind
+    with open_workspace(settings) as workspace, _bar() as report:
+        adapter = _fitting(workspace, name)
+        dataset = open_dataset(workspace.home / "datasets" / adapter.manifest["dataset"]["name"])
+        probe = probe_of(workspace.engine)
+        probe.facts(adapter.file)  # a missing model must not cost the loading of the reference
+        base = training_folder(workspace.model_file, workspace.base_sha256)
+        parity = check_parity(
+            Reference(base, adapter.folder),
+            workspace.engine,
+            probe,
+            adapter.file,
+            parity_prompts(dataset, rows),
+            kind=engine,
+            report=lambda done, total: report("comparing, prompts", done, total),
+        )
+    body = parity.body()
+    kept = {**_by_engine(adapter), engine: body}
+    write_manifest(adapter.folder, {**adapter.manifest, "parity": kept})
+    return body
+
+
+def _fitting(workspace: Workspace, name: str) -> Adapter:
+    adapter = workspace.adapters.newest(name)
+    check_fit(
+        adapter,
+        prompt_fingerprint=workspace.prompt_fingerprint,
+        base_sha256=workspace.base_sha256,
+    )
+    return adapter
+
+
+def _by_engine(adapter: Adapter) -> dict[str, Any]:
+    return dict(adapter.manifest.get("parity") or {})
+
+
+def _server(settings: Settings) -> OllamaModels:
+    return OllamaModels(settings.engine.url)
+
+
+def _with_engine(settings: Settings, kind: Kind | None) -> Settings:
+    if kind is None:
+        return settings
+    engine = settings.engine.model_copy(update={"kind": kind})
+    return settings.model_copy(update={"engine": engine})
+
+
+@contextmanager
+def _bar() -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %, ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        yield report

@@ -1,0 +1,71 @@
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.assistant.api.conftest import Serve, Service
+
+
+def version(service: Service, name: str, *, passed: bool | None) -> Path:
+    """Put a finished version into the workspace; `passed` is None where nobody compared it."""
+    folder = service.workspace.adapters.folder / "house" / name
+    folder.mkdir(parents=True)
+    body = {"passed": passed, "prompts": 40, "failures": [] if passed else ["41.0% agree"]}
+    manifest = {
+        "prompt_fingerprint": service.workspace.prompt_fingerprint,
+        "base_sha256": service.workspace.base_sha256,
+        "created": name,
+        "parity": None if passed is None else {"embedded": body},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def post(service: Service, path: str, status: int = 200) -> dict[str, Any]:
+    response = service.client.post(f"/api/adapters/{path}")
+    assert response.status_code == status, response.text
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def aliases(service: Service) -> dict[str, list[str]]:
+    listed = service.client.get("/api/adapters").json()["adapters"]
+    return {adapter["version"]: adapter["aliases"] for adapter in listed}
+
+
+def test_the_newest_version_is_promoted_and_taken_back(serve: Serve) -> None:
+    service = serve()
+    version(service, "v1", passed=True)
+    body = post(service, "house/promote")
+    assert body == {"name": "house", "production": "v1", "previous": ""}
+    version(service, "v2", passed=True)
+    body = post(service, "house/promote")
+    assert body == {"name": "house", "production": "v2", "previous": "v1"}
+    assert aliases(service) == {"v1": ["previous"], "v2": ["production"]}
+    assert post(service, "house/rollback")["production"] == "v1"
+    assert aliases(service) == {"v1": ["production"], "v2": ["previous"]}
+
+
+def test_what_was_not_compared_or_failed_is_not_promoted(serve: Serve) -> None:
+    service = serve()
+    version(service, "v1", passed=None)
+    error = post(service, "house/promote", 409)["error"]
+    assert "Nobody has checked" in error["message"]
+    assert error["hint"] == "groundtune adapters parity house:v1 --engine embedded"
+    version(service, "v2", passed=False)
+    assert "41.0% agree" in post(service, "house:v2/promote", 409)["error"]["message"]
+    assert aliases(service) == {"v1": [], "v2": []}
+
+
+def test_an_adapter_for_another_model_is_not_promoted(serve: Serve) -> None:
+    service = serve()
+    path = version(service, "v1", passed=True) / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8")) | {"base_sha256": "other"}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert "another base model" in post(service, "house/promote", 409)["error"]["message"]
+
+
+def test_there_is_nothing_to_go_back_to_at_first(serve: Serve) -> None:
+    service = serve()
+    post(service, "house/rollback", 404)
+    version(service, "v1", passed=True)
+    assert "no previous version" in post(service, "house/rollback", 404)["error"]["message"]
