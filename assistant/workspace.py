@@ -120,6 +120,21 @@ class Workspace:
                 waiting=engine.queue,
                 url=engine.url,
                 timeout_s=engine.timeout_s,
+                threads=engine.threads,
+            )
+        if engine.kind == "openai":
+            from assistant.engines.openai import OpenAIEngine
+
+            return OpenAIEngine(
+                self.model_file,
+                name=engine.model,
+                context_tokens=engine.context_tokens,
+                parallel=engine.parallel,
+                waiting=engine.queue,
+                url=engine.url,
+                served_name=engine.served_name,
+                api_key=engine.api_key.get_secret_value(),
+                timeout_s=engine.timeout_s,
             )
         fitting = [
             adapter.file

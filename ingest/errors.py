@@ -133,3 +133,4 @@ class GateError(GroundtuneError):
 
     code = "gate"
     exit_code = 3
+    http_status = 409

@@ -1,10 +1,10 @@
 """What goes over the wire. Stored and computed things have types of their own elsewhere."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from assistant.answer import Ask
+from assistant.answer import Ask, parse_model
 from assistant.prompt import Turn
 
 
@@ -28,10 +28,13 @@ class AskBody(Wire):
     """What is asked; its greatest length is `limits.question_chars`."""
     mode: str = "combined"
     """`base`, `rag`, `finetuned` or `combined`."""
+    model: str | None = None
+    """Mode and adapter in one word, `combined:tickets:v2`; in place of `mode` and `adapter`."""
     collection: str = "default"
     """Where `rag` and `combined` look."""
     adapter: str | None = None
-    """`name` or `name:version`; the newest one if left out. Only for tuned modes."""
+    """`name`, `name:version` or `name@production`; if left out, the one in production, else the
+    newest. Only for tuned modes."""
     history: list[TurnBody] = Field(default=[], max_length=50)
     """Earlier turns, oldest first."""
     top_k: int | None = Field(default=None, ge=1, le=50)
@@ -41,13 +44,20 @@ class AskBody(Wire):
     stream: bool = False
     """Send `evidence`, `text`, ... and `done` as server-sent events."""
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.model is not None and self.model_fields_set & {"mode", "adapter"}:
+            raise ValueError("give either `model` or `mode` and `adapter`")
+        return self
+
     def ask(self) -> Ask:
         """Return the question as the assistant takes it."""
+        mode, adapter = (self.mode, self.adapter) if self.model is None else parse_model(self.model)
         return Ask(
             question=self.question,
-            mode=self.mode,  # type: ignore[arg-type]  # the assistant says which modes there are
+            mode=mode,  # type: ignore[arg-type]  # the assistant says which modes there are
             collection=self.collection,
-            adapter=self.adapter,
+            adapter=adapter,
             history=tuple(Turn(turn.question, turn.answer) for turn in self.history),
             top_k=self.top_k,
             schema=self.schema_,

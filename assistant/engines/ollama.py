@@ -6,7 +6,6 @@ agree. Each adapter is a model of its own there, made by `groundtune adapters de
 """
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -19,19 +18,16 @@ from assistant.engines.engine import AdapterFile, Message, Piece, Request, Usage
 from assistant.engines.ollama_models import (
     PREFIX,
     OllamaModels,
-    absent,
     base_name,
     base_url,
+    errors_of,
     is_loopback,
-    refused,
 )
 from assistant.engines.queue import RequestQueue
+from assistant.engines.server import CONNECT_S, FRESH, RETRY_PAUSES_S, patience, room_for
 from assistant.engines.tokenizer import GgufTokenizer
-from ingest.errors import EngineError, EngineUnavailableError, GroundtuneError, MissingModelError
+from ingest.errors import GroundtuneError, MissingModelError
 
-CONNECT_S = 5.0  # a long answer takes minutes on a CPU; connecting must still fail fast
-RETRY_PAUSES_S = (0.2, 0.6)
-MEMORY = re.compile(r"memory|resource limitations|allocat", re.IGNORECASE)
 # What the embedded engine samples with; the server's own defaults differ, and its penalty for
 # repeated tokens would change even greedy answers.
 SAMPLING = {"repeat_penalty": 1.0, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
@@ -60,6 +56,7 @@ class OllamaEngine:
         waiting: int,
         url: str = "",
         timeout_s: float = 120.0,
+        threads: int = 0,
         prefix: str = PREFIX,
     ) -> None:
         """Answer through the server at `url`; nothing is sent before the first request.
@@ -73,6 +70,7 @@ class OllamaEngine:
             waiting: requests that may wait; more are refused.
             url: empty takes the server on this machine.
             timeout_s: longest silence of the server, the loading of the model included.
+            threads: processor threads of the server; 0 leaves them to it.
             prefix: of every name on the server.
 
         Raises:
@@ -85,16 +83,16 @@ class OllamaEngine:
         self._base = base_name(base_sha256, prefix)
         self._prefix = prefix
         self._timeout_s = timeout_s
+        self._errors = errors_of(self.url)
+        self._threads = {"num_thread": threads} if threads else {}
         self._tokenizer = GgufTokenizer(model)
         self._models = OllamaModels(self.url, timeout=min(timeout_s, CONNECT_S))
         self._checked = False
         self._client = ollama.AsyncClient(
             self.url,
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S)),
+            timeout=patience(timeout_s),
             trust_env=not is_loopback(self.url),
-            # A kept connection belongs to one event loop, and may be closed at the other end just
-            # when it is used again. A new one costs less than a millisecond on this machine.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            limits=FRESH,
         )
 
     async def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
@@ -121,13 +119,7 @@ class OllamaEngine:
             MissingModelError: the server does not have the model or the adapter.
         """
         prompt = await asyncio.to_thread(self._prompt, request.messages)
-        room = self.context_tokens - len(prompt.tokens)
-        if room < 1:
-            raise EngineError(
-                f"The prompt has {len(prompt.tokens)} tokens and the context size is "
-                f"{self.context_tokens}.",
-                hint="Ask with less text, or raise engine.context_tokens.",
-            )
+        room = room_for(len(prompt.tokens), self.context_tokens)
         model = self.model_of(request.adapter)
         async with self.queue.turn(model):
             if not self._checked:
@@ -160,6 +152,7 @@ class OllamaEngine:
             "format": None if schema is None else {k: schema[k] for k in schema if k != "$schema"},
             "options": {
                 **SAMPLING,
+                **self._threads,
                 "num_ctx": self.context_tokens,
                 # Past the window the server would drop the start of the prompt and go on.
                 "num_predict": min(request.max_tokens, room),
@@ -196,9 +189,8 @@ class OllamaEngine:
                         return
         except FAILURES as error:
             raise self._failure(error, model, adapter, begun=begun) from None
-        raise EngineError(
-            f"The Ollama server at {self.url} ended an answer without saying that it was whole.",
-            hint="Its log says why. It also does so when a model repeats one token over and over.",
+        raise self._errors.unfinished(
+            "Its log says why. It also does so when a model repeats one token over and over."
         )
 
     async def _open(self, model: str, body: dict[str, Any]) -> Chunks:
@@ -220,39 +212,21 @@ class OllamaEngine:
 
     def _usage(self, chunk: ollama.GenerateResponse, sent: int) -> Usage:
         if chunk.prompt_eval_count != sent:
-            raise EngineError(
-                f"The Ollama server read {chunk.prompt_eval_count} prompt tokens where {sent} were "
-                "sent: its model is another one than engine.model, or its window is smaller.",
-                hint="Deploy again: groundtune adapters deploy NAME",
-            )
+            hint = "Deploy again: groundtune adapters deploy NAME"
+            raise self._errors.miscounted(chunk.prompt_eval_count, sent, hint)
         if chunk.done_reason not in ("stop", "length"):
-            raise EngineError(
-                f"The Ollama server ended an answer for the reason {chunk.done_reason!r}."
-            )
+            raise self._errors.odd_ending(chunk.done_reason)
         return Usage(sent, chunk.eval_count or 0, chunk.done_reason)
 
     def _failure(
         self, error: Exception, model: str, adapter: AdapterFile | None, *, begun: bool
     ) -> GroundtuneError:
         """Return our error for what the client raised; `begun` once an answer was on its way."""
-        if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-            return EngineUnavailableError(
-                f"The Ollama server at {self.url} said nothing for {self._timeout_s:g} s.",
-                hint="Give it more time with engine.timeout_s, or fewer requests at once.",
-            )
         if isinstance(error, httpx.TransportError):
-            if not begun:
-                return absent(self.url, error)
-            return EngineError(
-                f"The Ollama server at {self.url} went away in the middle of an answer.",
-                hint="Its log says why; often it ran out of memory.",
-            )
+            return self._errors.lost(error, begun=begun, timeout_s=self._timeout_s)
         if isinstance(error, ollama.ResponseError):
             return self._said(error, model, adapter)
-        return EngineError(
-            f"{self.url} answered what no Ollama server answers: {error}"[:400],
-            hint="Is another program listening there? Set engine.url to an Ollama server.",
-        )
+        return self._errors.garbage(error)
 
     def _said(
         self, error: ollama.ResponseError, model: str, adapter: AdapterFile | None
@@ -261,14 +235,11 @@ class OllamaEngine:
         if error.status_code == 404:
             return self._missing(model, adapter)
         message = str(error.error).strip()
-        if MEMORY.search(message):
-            return EngineUnavailableError(
-                f"The Ollama server at {self.url} has too little memory: {message[:400]}",
-                hint="Free memory, lower engine.context_tokens, or take a smaller model.",
-            )
+        if (memory := self._errors.out_of_memory(message)) is not None:
+            return memory
         if error.status_code > 0:
-            return refused(self.url, error.status_code, message)
-        return EngineError(f"The Ollama server at {self.url} broke off: {message[:400]}")
+            return self._errors.refused(error.status_code, message)
+        return self._errors.broke_off(message)
 
     def _missing(self, model: str, adapter: AdapterFile | None) -> MissingModelError:
         what = "base model" if adapter is None else f"adapter {adapter.name}"

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 import ollama
 from pydantic import ValidationError
 
 from assistant.engines.engine import Message
+from assistant.engines.server import PREFIX as PREFIX
+from assistant.engines.server import ServerErrors
+from assistant.engines.server import is_loopback as is_loopback
 from ingest.errors import (
-    EngineError,
     EngineUnavailableError,
     GroundtuneError,
     MissingModelError,
@@ -28,9 +29,7 @@ from ingest.model_file import sha256_of
 DEFAULT_URL = "http://127.0.0.1:11434"
 OLDEST = (0, 12, 11)
 """The first version that reports log-probabilities, which parity compares."""
-PREFIX = "groundtune-"
 UPLOAD_CHUNK = 1 << 20  # bytes
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -52,25 +51,9 @@ def base_url(url: str) -> str:
     return (url or DEFAULT_URL).rstrip("/")
 
 
-def is_loopback(url: str) -> bool:
-    """Return whether `url` leads to this machine; such calls never go through a proxy."""
-    return urlsplit(url).hostname in LOOPBACK
-
-
-def absent(url: str, error: Exception) -> EngineUnavailableError:
-    """Return the error for a server that does not answer at `url`."""
-    return EngineUnavailableError(
-        f"No Ollama server answers at {url} ({type(error).__name__}).",
-        hint="Start one with: ollama serve (or set engine.url to where it runs).",
-    )
-
-
-def refused(url: str, status: int, message: str) -> EngineError:
-    """Return the error for a server that answered with `status` instead of what was asked."""
-    text = f"The Ollama server at {url} refused ({status}): {message.strip()[:400]}"
-    if status in (429, 503):
-        return EngineUnavailableError(text, hint="It is busy; ask again in a few seconds.")
-    return EngineError(text)
+def errors_of(url: str) -> ServerErrors:
+    """Return the words for what the server at `url` does wrong."""
+    return ServerErrors("Ollama", url, "ollama serve")
 
 
 def check_version(url: str, version: str) -> None:
@@ -258,7 +241,7 @@ class OllamaModels:
         try:
             yield
         except (ConnectionError, httpx.TransportError) as error:
-            raise absent(self.url, error) from None
+            raise errors_of(self.url).absent(error) from None
         except httpx.HTTPStatusError as error:
             # Its own error class knows how to find the message in such a body.
             said = ollama.ResponseError(error.response.text, error.response.status_code)
@@ -266,16 +249,13 @@ class OllamaModels:
         except ollama.ResponseError as error:
             raise self._refused(error) from None
         except (ValueError, KeyError, TypeError, ValidationError) as error:
-            raise EngineError(
-                f"{self.url} answered what no Ollama server answers: {error}"[:400],
-                hint="Is another program listening there? Set engine.url to an Ollama server.",
-            ) from None
+            raise errors_of(self.url).garbage(error) from None
 
     def _refused(self, error: ollama.ResponseError) -> GroundtuneError:
         message = str(error.error).strip()
         if error.status_code == 404:
             return MissingModelError(f"The Ollama server at {self.url} says: {message[:400]}")
-        return refused(self.url, error.status_code, message)
+        return errors_of(self.url).refused(error.status_code, message)
 
 
 def _files(blob: tuple[str, str]) -> dict[str, str]:

@@ -9,7 +9,6 @@ from assistant.alias import promote, rollback
 from assistant.api.parts import PartsOf
 from assistant.api.wire import AdaptersReply, AliasesReply
 from assistant.bodies import adapter_body
-from ingest.errors import ConflictError, GateError
 
 router = APIRouter(prefix="/api/adapters", tags=["adapters"])
 
@@ -30,10 +29,7 @@ def promoted(parts: PartsOf, name: str) -> dict[str, Any]:
         prompt_fingerprint=workspace.prompt_fingerprint,
         base_sha256=workspace.base_sha256,
     )
-    try:
-        aliases = promote(adapter, engine=workspace.settings.engine.kind)
-    except GateError as error:  # over HTTP: it conflicts with what is known of the adapter
-        raise ConflictError(error.message, hint=error.hint) from None
+    aliases = promote(adapter, engine=workspace.settings.engine.kind)
     return {"name": adapter.name, **aliases._asdict()}
 
 

@@ -197,3 +197,18 @@ def test_a_model_without_room_is_unavailable_and_says_when_to_come_back(serve: S
     events = events_of(service.client.post("/api/ask", json={**ASK, "stream": True}).text)
     assert [name for name, _ in events] == ["evidence", "error"]
     assert events[-1][1]["error"]["code"] == "engine_unavailable"
+
+
+def test_one_word_can_name_mode_and_adapter(serve: Serve) -> None:
+    service = with_pump(serve)
+    body = {"question": ASK["question"], "model": "rag"}
+    assert service.client.post("/api/ask", json=body).json()["mode"] == "rag"
+    error = error_of(service, {**body, "model": "combined:tickets:v2"}, 404)
+    assert "no tuned adapter" in error["message"]
+    error = error_of(service, {**body, "model": "guess:tickets"}, 404)
+    assert "'guess'" in error["message"]
+
+
+def test_two_ways_to_name_the_mode_are_one_too_many(serve: Serve) -> None:
+    error = error_of(with_pump(serve), {**ASK, "model": "rag"}, 422)
+    assert "either `model` or" in error["message"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import cast
@@ -13,6 +14,7 @@ from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine, Message, Piece, Request, Usage
 from assistant.engines.ollama import OllamaEngine
 from assistant.engines.ollama_models import OllamaModels, push_base
+from assistant.engines.openai import OpenAIEngine
 from assistant.prompt import Passage, build_messages
 from ingest.errors import EngineError, EngineUnavailableError
 from ingest.model_file import fetch, sha256_of
@@ -245,4 +247,53 @@ def ollama_engine(server: OllamaServer, *, parallel: int = 2, waiting: int = 8) 
         waiting=waiting,
         url=server.url,
         prefix=PREFIX,
+    )
+
+
+@pytest.fixture(scope="module")
+def completions_server() -> Iterator[str]:
+    """An OpenAI-compatible server: that of `GROUNDTUNE_TEST_OPENAI`, or llama.cpp's own."""
+    if named := os.environ.get("GROUNDTUNE_TEST_OPENAI"):
+        yield named
+        return
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(fetch(NAME))
+    params.n_parallel = 2
+    params.n_ctx = CONTEXT_TOKENS * params.n_parallel
+    params.verbosity = -1
+    server = xllamacpp.Server(params)
+    yield str(server.listening_address)
+    del server  # it stops with its last reference
+
+
+@pytest.fixture(scope="module")
+def through_completions(completions_server: str) -> Iterator[Engine]:
+    engine = openai_engine(completions_server)
+    yield engine
+    engine.close()
+
+
+@pytest.mark.model
+class TestOpenAI(ModelContract):
+    @pytest.fixture
+    def engine(self, through_completions: Engine) -> Engine:
+        return through_completions
+
+    @pytest.fixture
+    def crowded(self, completions_server: str) -> Iterator[Engine]:
+        engine = openai_engine(completions_server, parallel=1, waiting=1)
+        yield engine
+        engine.close()
+
+
+def openai_engine(url: str, *, parallel: int = 2, waiting: int = 8) -> OpenAIEngine:
+    return OpenAIEngine(
+        fetch(NAME),
+        name=NAME,
+        context_tokens=CONTEXT_TOKENS,
+        parallel=parallel,
+        waiting=waiting,
+        url=url,
     )

@@ -5,9 +5,8 @@ import os
 import shutil
 import signal
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from ingest.errors import (
     MissingModelError,
 )
 from ingest.model_file import fetch, sha256_of
+from tests.faulty_server import Socket
 from tests.ollama_server import PREFIX, OllamaServer, find_binary, free_port, started
 
 pytestmark = pytest.mark.model  # its tokenizer is needed for every request
@@ -73,55 +73,11 @@ def engine_at(gguf: Path, sha256: str) -> Iterator[Callable[..., OllamaEngine]]:
 EngineAt = Callable[..., OllamaEngine]
 
 
-@dataclass
-class Socket:
-    """A server that answers `/api/version` and then does to `/api/generate` what it was told."""
-
-    body: bytes = b""
-    status: str = "200 OK"
-    whole: bool = True
-    """False breaks the connection off before the answer's end."""
-    silence_s: float = 0
-    """It says nothing for so long, behind the body."""
-    version: str = "0.24.0"
-    generated: int = 0
-    """Requests for an answer so far."""
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    """The client has closed the connection."""
-
-    @asynccontextmanager
-    async def listening(self, port: int = 0) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", port)
-        async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            if b"/api/version" in head:
-                said = b'{"version":"%s"}' % self.version.encode()
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
-            else:
-                self.generated += 1
-                await self._generate(writer)
-                if self.silence_s:
-                    await asyncio.wait_for(reader.read(), self.silence_s)  # until the client goes
-                    self.left.set()
-            await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
-            pass
-        finally:
-            writer.close()
-
-    async def _generate(self, writer: asyncio.StreamWriter) -> None:
-        if not self.body and not self.whole:
-            return
-        writer.write(f"HTTP/1.1 {self.status}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
-        if self.body:
-            writer.write(b"%x\r\n%s\r\n" % (len(self.body), self.body))
-        if self.whole and not self.silence_s:
-            writer.write(b"0\r\n\r\n")
-        await writer.drain()
+def socket(body: bytes = b"", *more: Any, version: str = "0.24.0", **changes: Any) -> Socket:
+    """Return a server that tells its version and then does what it was told."""
+    return Socket(
+        body, *more, facts={b"/api/version": b'{"version":"%s"}' % version.encode()}, **changes
+    )
 
 
 async def failure(engine: OllamaEngine, request: Request = STORY) -> tuple[str, GroundtuneError]:
@@ -138,51 +94,51 @@ async def failure(engine: OllamaEngine, request: Request = STORY) -> tuple[str, 
 
 
 @pytest.mark.parametrize(
-    ("socket", "kind", "message"),
+    ("server", "kind", "message"),
     [
-        (Socket(b"<html>hello</html>\n"), EngineError, "no Ollama server answers"),
-        (Socket(TEXT + b"[1, 2]\n"), EngineError, "no Ollama server answers"),
-        (Socket(TEXT + b'{"response": 5}\n'), EngineError, "no Ollama server answers"),
-        (Socket(TEXT + b'{"error":"it fell over"}\n'), EngineError, "broke off: it fell over"),
+        (socket(b"<html>hello</html>\n"), EngineError, "no Ollama server answers"),
+        (socket(TEXT + b"[1, 2]\n"), EngineError, "no Ollama server answers"),
+        (socket(TEXT + b'{"response": 5}\n'), EngineError, "no Ollama server answers"),
+        (socket(TEXT + b'{"error":"it fell over"}\n'), EngineError, "broke off: it fell over"),
         (
-            Socket(TEXT + b'{"error":"CUDA error: out of memory"}\n'),
+            socket(TEXT + b'{"error":"CUDA error: out of memory"}\n'),
             EngineUnavailableError,
             "too little memory",
         ),
-        (Socket(TEXT), EngineError, "without saying that it was whole"),
-        (Socket(b'{"hello":"there"}\n'), EngineError, "without saying that it was whole"),
-        (Socket(), EngineError, "without saying that it was whole"),
-        (Socket(TEXT, whole=False), EngineError, "went away in the middle"),
-        (Socket(whole=False), EngineUnavailableError, "No Ollama server answers"),
-        (Socket(TEXT + DONE % 7), EngineError, "read 7 prompt tokens where 36 were sent"),
-        (Socket(DONE.replace(b"stop", b"load") % COUNT), EngineError, "the reason 'load'"),
-        (Socket(b'{"error":"no"}', "500 Error"), EngineError, r"refused \(500\): no"),
-        (Socket(b'{"error":"busy"}', "503 Busy"), EngineUnavailableError, r"\(503\): busy"),
-        (Socket(b'{"error":"model not found"}', "404 No"), MissingModelError, "has no model"),
-        (Socket(version="0.5.1"), EngineUnavailableError, "0.12.11 is the oldest"),
-        (Socket(version="nginx"), EngineUnavailableError, "'nginx', which is no version"),
+        (socket(TEXT), EngineError, "without saying that it was whole"),
+        (socket(b'{"hello":"there"}\n'), EngineError, "without saying that it was whole"),
+        (socket(), EngineError, "without saying that it was whole"),
+        (socket(TEXT, whole=False), EngineError, "went away in the middle"),
+        (socket(whole=False), EngineUnavailableError, "No Ollama server answers"),
+        (socket(TEXT + DONE % 7), EngineError, "read 7 prompt tokens where 36 were sent"),
+        (socket(DONE.replace(b"stop", b"load") % COUNT), EngineError, "the reason 'load'"),
+        (socket(b'{"error":"no"}', "500 Error"), EngineError, r"refused \(500\): no"),
+        (socket(b'{"error":"busy"}', "503 Busy"), EngineUnavailableError, r"\(503\): busy"),
+        (socket(b'{"error":"model not found"}', "404 No"), MissingModelError, "has no model"),
+        (socket(version="0.5.1"), EngineUnavailableError, "0.12.11 is the oldest"),
+        (socket(version="nginx"), EngineUnavailableError, "'nginx', which is no version"),
     ],
     ids=lambda value: None,
 )
 def test_a_misbehaving_server_ends_in_an_error_and_never_in_an_answer(
-    engine_at: EngineAt, socket: Socket, kind: type[GroundtuneError], message: str
+    engine_at: EngineAt, server: Socket, kind: type[GroundtuneError], message: str
 ) -> None:
     async def scenario() -> tuple[str, GroundtuneError]:
-        async with socket.listening() as url:
+        async with server.listening() as url:
             return await failure(engine_at(url))
 
     text, error = asyncio.run(scenario())
     assert type(error) is kind
     with pytest.raises(kind, match=message):
         raise error
-    assert text == ("Once" if socket.body.startswith(TEXT) else "")
-    assert socket.generated <= 1  # what the server may have begun is not asked for again
+    assert text == ("Once" if server.body.startswith(TEXT) else "")
+    assert server.generated <= 1  # what the server may have begun is not asked for again
 
 
 @pytest.mark.parametrize("body", [b"", TEXT])
 def test_a_silent_server_is_given_up(engine_at: EngineAt, body: bytes) -> None:
     async def scenario() -> tuple[str, GroundtuneError]:
-        async with Socket(body, silence_s=20).listening() as url:
+        async with socket(body, silence_s=20).listening() as url:
             return await failure(engine_at(url, timeout_s=0.3))
 
     text, error = asyncio.run(scenario())
@@ -193,11 +149,11 @@ def test_a_silent_server_is_given_up(engine_at: EngineAt, body: bytes) -> None:
 
 def test_a_client_who_leaves_closes_the_connection_to_the_server(engine_at: EngineAt) -> None:
     async def scenario() -> None:
-        socket = Socket(TEXT, silence_s=20)
-        async with socket.listening() as url:
+        server = socket(TEXT, silence_s=20)
+        async with server.listening() as url:
             async with aclosing(engine_at(url).stream(STORY)) as pieces:  # type: ignore[type-var]
                 assert (await anext(pieces)).text == "Once"  # type: ignore[arg-type]
-            await asyncio.wait_for(socket.left.wait(), 5)
+            await asyncio.wait_for(server.left.wait(), 5)
 
     asyncio.run(scenario())
 
@@ -214,16 +170,16 @@ def test_an_absent_server_is_named_with_what_starts_one(engine_at: EngineAt) -> 
 
 def test_a_server_that_restarts_is_asked_again(engine_at: EngineAt) -> None:
     async def scenario() -> int:
-        socket = Socket(TEXT + DONE % COUNT)
+        server = socket(TEXT + DONE % COUNT)
         port = free_port()
         engine = engine_at(f"http://127.0.0.1:{port}")
-        async with socket.listening(port):
+        async with server.listening(port):
             assert await _whole(engine) == "Once"
         answer = asyncio.create_task(_whole(engine))
         await asyncio.sleep(0.1)  # it is away when it is asked
-        async with socket.listening(port):
+        async with server.listening(port):
             assert await answer == "Once"
-        return socket.generated
+        return server.generated
 
     assert asyncio.run(scenario()) == 2
 
