@@ -10,6 +10,7 @@ from assistant.workspace import open_workspace
 from finetune.merge import WEIGHT_TYPES
 from finetune.serving import (
     KINDS,
+    SERVERS,
     deploy_adapter,
     parity_of,
     promote_adapter,
@@ -19,7 +20,7 @@ from finetune.serving import (
 
 NAMED = {
     "show": "the manifest of one",
-    "deploy": "make it a model of the Ollama server",
+    "deploy": "make it a model of the Ollama server, or have vLLM load it",
     "remove": "take it off the server again; it stays in the workspace",
     "parity": "compare the served adapter with the trained one",
     "promote": "put a version into production",
@@ -45,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("parity", "promote"):
         named[name].add_argument(
             "--engine", choices=KINDS, help="serves the adapter; default: engine.kind"
+        )
+    for name in ("deploy", "remove"):
+        named[name].add_argument(
+            "--engine", choices=SERVERS, help="kind of server; default: engine.kind, or ollama"
         )
     named["parity"].add_argument(
         "--prompts",
@@ -77,8 +82,9 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             settings,
             args.name,
             merged=(args.quantize or "q8_0") if args.merge or args.quantize else None,
+            kind=args.engine,
         ),
-        "remove": lambda: remove_adapter(settings, args.name),
+        "remove": lambda: remove_adapter(settings, args.name, kind=args.engine),
         "parity": lambda: parity_of(settings, args.name, args.engine, args.prompts),
         "promote": lambda: promote_adapter(settings, args.name, args.engine),
         "rollback": lambda: rollback_adapter(settings, args.name),
@@ -145,9 +151,11 @@ def _parity_lines(body: dict[str, Any]) -> list[str]:
 
 def _deployed_line(body: dict[str, Any]) -> str:
     sent = f"{body['uploaded_bytes'] / 1e6:.1f} MB sent" if body["uploaded_bytes"] else "was there"
+    if body["engine"] == "openai":
+        sent = "read from the adapter's folder"
     how = "LoRA beside its base" if body["weights"] == "lora" else f"merged, {body['weights']}"
     lines = [f"{body['adapter']} is {body['model']} at {body['url']} ({how}; {sent})."]
-    if body["template"] == "raw":
+    if body["template"] == "raw" and body["engine"] == "ollama":
         lines.append("The server cannot render its chat template: ask it through groundtune only.")
-    lines.append(f"Next: groundtune adapters parity {body['adapter']} --engine ollama")
+    lines.append(f"Next: groundtune adapters parity {body['adapter']} --engine {body['engine']}")
     return "\n".join(lines)

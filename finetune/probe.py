@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from assistant.engines.engine import AdapterFile, Engine, Request
 from assistant.engines.ollama_models import OllamaModels, is_loopback
+from assistant.engines.openai_models import OpenAIModels, headers_of
 from finetune.reference import TOP, Likely
-from ingest.errors import EngineError, UsageError
+from ingest.errors import EngineError, MissingModelError, UsageError
 
 if TYPE_CHECKING:
     from assistant.engines.embedded import EmbeddedEngine
     from assistant.engines.ollama import OllamaEngine
+    from assistant.engines.openai import OpenAIEngine
 
 SILENCE_S = 300.0  # the server may have to load the model first
 
@@ -143,6 +145,53 @@ class OllamaProbe:
         return {"model": self._engine.model_of(adapter), **body}
 
 
+class OpenAIProbe:
+    """Looks into the models of a vLLM server, asking exactly as the engine asks."""
+
+    def __init__(self, engine: "OpenAIEngine") -> None:
+        self._engine = engine
+
+    def facts(self, adapter: AdapterFile) -> Facts:
+        """Return the end tokens that the engine sends; the server does not tell its weights' type.
+
+        It is taken for bf16, vLLM's own choice, unless it was started with another --dtype.
+        """
+        name = self._engine.model_of(adapter)
+        with OpenAIModels(self._engine.url, api_key=self._engine.api_key) as models:
+            if name not in {model.name for model in models.list()}:
+                raise MissingModelError(
+                    f"The server at {self._engine.url} has no model {name}.",
+                    hint=f"groundtune adapters deploy {adapter.name} --engine openai",
+                )
+        return Facts("bf16", tuple(self._body("", adapter, 1)["stop"]))
+
+    def resume(
+        self, ids: Sequence[int], text: str, adapter: AdapterFile, *, max_tokens: int
+    ) -> Resumed:
+        """Go on behind `ids`."""
+        import httpx
+
+        body = {**self._body("", adapter, max_tokens), "prompt": list(ids), "logprobs": TOP}
+        body |= {"stream": False, "stream_options": None}
+        url = self._engine.url
+        headers = headers_of(self._engine.api_key)
+        try:
+            with httpx.Client(timeout=SILENCE_S, trust_env=not is_loopback(url)) as client:
+                call = client.post(f"{url}/v1/completions", json=body, headers=headers)
+                choice = call.raise_for_status().json()["choices"][0]
+            first = choice["logprobs"]["top_logprobs"][0]
+            top = [Likely(token, round(logprob, 4)) for token, logprob in first.items()]
+            top = sorted(top, key=lambda likely: -likely.logprob)[:TOP]
+            return Resumed(choice["text"], choice["finish_reason"] == "stop", tuple(top))
+        except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise EngineError(f"{url} did not say what is likely: {error}") from None
+
+    def _body(self, text: str, adapter: AdapterFile, max_tokens: int) -> dict[str, Any]:
+        return self._engine.body(
+            Request((), max_tokens=max_tokens, adapter=adapter), text, max_tokens
+        )
+
+
 def probe_of(engine: Engine) -> Probe:
     """Return the probe of an engine.
 
@@ -151,11 +200,14 @@ def probe_of(engine: Engine) -> Probe:
     """
     from assistant.engines.embedded import EmbeddedEngine
     from assistant.engines.ollama import OllamaEngine
+    from assistant.engines.openai import OpenAIEngine
 
     if isinstance(engine, EmbeddedEngine):
         return EmbeddedProbe(engine)
     if isinstance(engine, OllamaEngine):
         return OllamaProbe(engine)
+    if isinstance(engine, OpenAIEngine):
+        return OpenAIProbe(engine)
     raise UsageError(f"{engine.name} cannot be compared with training: unknown kind of engine.")
 
 

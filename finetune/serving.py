@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from assistant.adapter import Adapter, check_fit
 from assistant.alias import promote, rollback
 from assistant.config import Settings
 from assistant.engines.ollama_models import PREFIX, OllamaModels
+from assistant.engines.openai_models import OpenAIModels
 from assistant.workspace import Workspace, open_workspace
 from finetune.base_model import training_folder
 from finetune.dataset import open_dataset
 from finetune.deploy import BaseFile, Deployer, undeploy
+from finetune.deploy_openai import load_adapter, unload_adapter
 from finetune.merge import WeightType
 from finetune.parity import check_parity
 from finetune.parity_prompts import parity_prompts
@@ -20,66 +22,95 @@ from finetune.reference import Reference
 from finetune.tuning import write_manifest
 from ingest.errors import ConflictError, UsageError
 
-Kind = Literal["embedded", "ollama"]
+Kind = Literal["embedded", "ollama", "openai"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SERVER: Kind = "ollama"
-"""The kind of engine that adapters are deployed to; the embedded one reads them where they lie."""
+Server = Literal["ollama", "openai"]
+SERVERS: tuple[Server, ...] = get_args(Server)
+"""The kinds of engine that adapters are deployed to; the embedded one reads them where they lie."""
 
 Report = Callable[[str, int, int], None]
 
 
-def deploy_adapter(
-    settings: Settings, name: str, *, merged: WeightType | None, prefix: str = PREFIX
-) -> dict[str, Any]:
-    """Put an adapter onto the Ollama server and return what stands there.
+class _Deployed(NamedTuple):
+    """What was done on a server."""
 
-    What was known of an earlier deployment's parity is forgotten where another file stands now.
+    url: str
+    entry: dict[str, str]
+    """What the adapter's manifest remembers."""
+    uploaded: int
+    """Bytes."""
+
+
+def deploy_adapter(
+    settings: Settings,
+    name: str,
+    *,
+    merged: WeightType | None,
+    kind: Server | None = None,
+    prefix: str = PREFIX,
+) -> dict[str, Any]:
+    """Put an adapter onto a server and return what stands there.
+
+    `kind` None takes the configured server, or Ollama. What was known of an earlier deployment's
+    parity is forgotten where another file stands now.
 
     Raises:
         NotFoundError: no such adapter.
         MismatchError: it is for another base model or prompt.
         EngineError: the server is not there, or refused it.
     """
-    with open_workspace(settings) as workspace, _server(settings) as models, _bar() as report:
+    kind = kind or _server_kind(settings)
+    settings = _with_engine(settings, kind)
+    with open_workspace(settings) as workspace:
         adapter = _fitting(workspace, name)
-        base = BaseFile(workspace.model_file, workspace.base_sha256)
-        deployer = Deployer(models, base, prefix=prefix, report=report)
-        parameters = {"num_ctx": settings.engine.context_tokens, "temperature": 0}
-        entry = deployer.deploy(adapter, merged=merged, parameters=parameters).entry()
-        uploaded = deployer.uploaded
-    before = (adapter.manifest.get("deployed") or {}).get(SERVER)
+        if kind == "openai":
+            done = _load(settings, adapter, merged, prefix)
+        else:
+            done = _send(workspace, adapter, merged, prefix)
+    before = (adapter.manifest.get("deployed") or {}).get(kind)
     parity = _by_engine(adapter)
-    if before != entry:
-        parity.pop(SERVER, None)
-    deployed = {**(adapter.manifest.get("deployed") or {}), SERVER: entry}
+    if before != done.entry:
+        parity.pop(kind, None)
+    deployed = {**(adapter.manifest.get("deployed") or {}), kind: done.entry}
     write_manifest(
         adapter.folder, {**adapter.manifest, "deployed": deployed, "parity": parity or None}
     )
-    return {"adapter": adapter.reference, "url": models.url, **entry, "uploaded_bytes": uploaded}
+    body = {"adapter": adapter.reference, "engine": kind, "url": done.url, **done.entry}
+    return {**body, "uploaded_bytes": done.uploaded}
 
 
-def remove_adapter(settings: Settings, name: str, *, prefix: str = PREFIX) -> dict[str, Any]:
-    """Take an adapter off the Ollama server again; the adapter itself stays in the workspace.
+def remove_adapter(
+    settings: Settings, name: str, *, kind: Server | None = None, prefix: str = PREFIX
+) -> dict[str, Any]:
+    """Take an adapter off a server again; the adapter itself stays in the workspace.
 
     Raises:
         NotFoundError: no such adapter.
         ConflictError: it is in production there.
         EngineError: the server is not there.
     """
-    with open_workspace(settings) as workspace, _server(settings) as models:
+    kind = kind or _server_kind(settings)
+    serving = settings.engine.kind
+    settings = _with_engine(settings, kind)
+    with open_workspace(settings) as workspace:
         adapter = workspace.adapters.newest(name)
         aliases = workspace.adapters.aliases(adapter.name)
-        if settings.engine.kind == SERVER and aliases.production == adapter.version:
+        if serving == kind and aliases.production == adapter.version:
             raise ConflictError(
                 f"{adapter.reference} is in production on this server.",
                 hint="Promote another version first, or go back: "
                 f"groundtune adapters rollback {adapter.name}",
             )
-        removed = undeploy(models, adapter, prefix=prefix)
+        if kind == "openai":
+            with _openai(settings) as served:
+                removed = unload_adapter(served, adapter, prefix=prefix)
+        else:
+            with OllamaModels(settings.engine.url) as models:
+                removed = undeploy(models, adapter, prefix=prefix)
     deployed = {**(adapter.manifest.get("deployed") or {})}
-    deployed.pop(SERVER, None)
+    deployed.pop(kind, None)
     parity = _by_engine(adapter)
-    parity.pop(SERVER, None)
+    parity.pop(kind, None)
     write_manifest(
         adapter.folder, {**adapter.manifest, "deployed": deployed, "parity": parity or None}
     )
@@ -156,14 +187,51 @@ def _by_engine(adapter: Adapter) -> dict[str, Any]:
     return dict(adapter.manifest.get("parity") or {})
 
 
-def _server(settings: Settings) -> OllamaModels:
-    return OllamaModels(settings.engine.url)
+def _send(
+    workspace: Workspace, adapter: Adapter, merged: WeightType | None, prefix: str
+) -> _Deployed:
+    """Make `adapter` a model of the Ollama server."""
+    engine = workspace.settings.engine
+    with OllamaModels(engine.url) as models, _bar() as report:
+        base = BaseFile(workspace.model_file, workspace.base_sha256)
+        deployer = Deployer(models, base, prefix=prefix, report=report)
+        parameters = {"num_ctx": engine.context_tokens, "temperature": 0}
+        entry = deployer.deploy(adapter, merged=merged, parameters=parameters).entry()
+        return _Deployed(models.url, entry, deployer.uploaded)
+
+
+def _load(
+    settings: Settings, adapter: Adapter, merged: WeightType | None, prefix: str
+) -> _Deployed:
+    """Have the vLLM server load `adapter`."""
+    if merged is not None:
+        raise UsageError(
+            "--merge and --quantize make a model for Ollama; vLLM loads the adapter as it is.",
+            hint=f"groundtune adapters deploy {adapter.reference} --engine openai",
+        )
+    with _openai(settings) as models:
+        entry = load_adapter(
+            models, adapter, served_name=settings.engine.served_name, prefix=prefix
+        )
+        return _Deployed(models.url, entry, 0)
+
+
+def _openai(settings: Settings) -> OpenAIModels:
+    key = settings.engine.api_key.get_secret_value()
+    return OpenAIModels(settings.engine.url, api_key=key, timeout=settings.engine.timeout_s)
+
+
+def _server_kind(settings: Settings) -> Server:
+    return "openai" if settings.engine.kind == "openai" else "ollama"
 
 
 def _with_engine(settings: Settings, kind: Kind | None) -> Settings:
     if kind is None:
         return settings
-    engine = settings.engine.model_copy(update={"kind": kind})
+    changes: dict[str, Any] = {"kind": kind}
+    if {kind, settings.engine.kind} == set(SERVERS):
+        changes["url"] = ""  # the configured one is where the other kind of server is
+    engine = settings.engine.model_copy(update=changes)
     return settings.model_copy(update={"engine": engine})
 
 

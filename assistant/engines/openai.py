@@ -109,7 +109,7 @@ class OpenAIEngine:
         self._served_name = served_name
         self._prefix = prefix
         self._timeout_s = timeout_s
-        self._key = api_key
+        self.api_key = api_key
         self._errors = errors_of(self.url)
         self._tokenizer = GgufTokenizer(model)
         self._ends: list[int] | None = None
@@ -265,7 +265,7 @@ class OpenAIEngine:
         """Return the text of a chunk, and keep in `ending` what it says of the end."""
         try:
             if "error" in chunk:
-                said = message_of(json.dumps(chunk), self._key)
+                said = message_of(json.dumps(chunk), self.api_key)
                 raise self._errors.out_of_memory(said) or self._errors.broke_off(said)
             # llama.cpp answers with its one model, whatever was asked for.
             if adapter is not None and chunk["model"] != self.model_of(adapter):
@@ -292,7 +292,7 @@ class OpenAIEngine:
         return Usage(sent, int(written or 0), ending.reason)
 
     def _refusal(self, response: httpx.Response, adapter: AdapterFile | None) -> GroundtuneError:
-        message = message_of(response.text, self._key)
+        message = message_of(response.text, self.api_key)
         if response.status_code == 404:
             if "error" not in response.text:
                 return self._errors.garbage(ValueError(message))
