@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ingest.errors import GroundtuneError, NotFoundError, UsageError
 from ingest.model_file import fetch
 
 QUESTIONS = (
-    "How firmly should the point be screwed onto the Bodkin 260?",
+    "How tight should the four lid screws of the Wick 12 be?",
     "What does code E-433 on the sample cool box mean?",
 )
 """About documents that no ticket touches, so that no training can have taught the answers."""
@@ -129,6 +131,12 @@ def _step(arguments: list[str], home: Path) -> dict[str, Any]:
 
 
 def _ask_all(settings: Settings, modes: Sequence[str]) -> None:
+    """Ask in a process of its own, so that the models' memory is free for the training."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(_ask_here, settings, modes).result()
+
+
+def _ask_here(settings: Settings, modes: Sequence[str]) -> None:
     with open_workspace(settings) as workspace:
         asyncio.run(_ask(workspace, modes))
 

@@ -87,6 +87,8 @@ def _models(settings: Settings) -> list[Finding]:
 
 
 def _server(settings: Settings) -> list[Finding]:
+    if settings.engine.kind == "openai":
+        return [_openai(settings)]
     if settings.engine.kind != "ollama":
         return []
     from assistant.engines.ollama_models import OllamaModels, base_name
@@ -101,6 +103,19 @@ def _server(settings: Settings) -> list[Finding]:
     detail = f"{name} " + ("is there" if there else "is not there")
     found.append(Finding("base model on the server", there, detail, "" if there else FETCH))
     return found
+
+
+def _openai(settings: Settings) -> Finding:
+    from assistant.engines.openai_models import OpenAIModels, base_of
+
+    engine = settings.engine
+    key = engine.api_key.get_secret_value()
+    with OpenAIModels(engine.url, api_key=key, timeout=SERVER_S) as models:
+        try:
+            base = base_of(models.list(), models.url)
+        except GroundtuneError as error:
+            return Finding("OpenAI-compatible server", False, error.message, error.hint)
+        return Finding("OpenAI-compatible server", True, f"serves {base.name} at {models.url}")
 
 
 def _extras(settings: Settings) -> list[Finding]:

@@ -262,6 +262,7 @@ def completions_server() -> Iterator[str]:
     params.model.path = str(fetch(NAME))
     params.n_parallel = 2
     params.n_ctx = CONTEXT_TOKENS * params.n_parallel
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count() or 1
     params.verbosity = -1
     server = xllamacpp.Server(params)
     yield str(server.listening_address)
