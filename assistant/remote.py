@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +25,7 @@ BATCH_FILES = 100
 Body = dict[str, Any]
 
 
-class RemoteWorkspace:
+class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
     """Does over HTTP what commands do on a workspace of their own, with the same bodies.
 
     Every method raises the error that the server met, with its message and hint, and
@@ -103,15 +103,7 @@ class RemoteWorkspace:
         """Let go of the connection."""
         self._client.close()
 
-    def __enter__(self) -> "RemoteWorkspace":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _send(

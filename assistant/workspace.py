@@ -4,12 +4,11 @@ This is the only place that knows which class stands behind which setting. Heavy
 when they are first used, so that listing documents loads no language model.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from assistant.adapter import AdapterStore
@@ -30,7 +29,7 @@ from ingest.registry import Registry
 from ingest.vectors import ChromaVectors
 
 
-class Workspace:
+class Workspace(AbstractContextManager["Workspace"]):
     """Everything in one `.groundtune` folder, for one process."""
 
     def __init__(self, settings: Settings) -> None:
@@ -172,12 +171,6 @@ class Workspace:
             min_similarity=self.settings.retrieval.min_similarity,
         )
 
-    def index_sha256(self, collection: str) -> str:
-        """Return the hash of what a collection holds: sources and contents of its documents."""
-        records = self.registry.documents(collection)
-        lines = sorted(f"{r.source} {r.sha256}" for r in records if r.status == "done")
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
     def check_collection(self, collection: str) -> None:
         """Refuse a collection that holds nothing.
 
@@ -199,15 +192,7 @@ class Workspace:
         if "registry" in self.__dict__:
             self.registry.close()
 
-    def __enter__(self) -> "Workspace":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

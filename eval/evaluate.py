@@ -107,9 +107,11 @@ async def _answer_and_score(
 def _inputs(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
     """Return the hashes of everything that the answers rest on; refuse an adapter that misfits."""
     workspace.check_collection(recipe.collection)
+    records = workspace.registry.documents(recipe.collection)
+    index = "\n".join(sorted(f"{r.source} {r.sha256}" for r in records if r.status == "done"))
     inputs: dict[str, Any] = {
         "questions_sha256": _sha256(recipe.questions),
-        "index_sha256": workspace.index_sha256(recipe.collection),
+        "index_sha256": hashlib.sha256(index.encode()).hexdigest(),
         "prompt_fingerprint": workspace.prompt_fingerprint,
         "base_model": workspace.settings.engine.model,
         "base_sha256": workspace.base_sha256,

@@ -91,13 +91,7 @@ def build_dataset(
             "sha256": digest,
             "created": now.isoformat(timespec="seconds"),
             "files": hashes,
-            "tickets": {
-                "file": recipe.data.tickets.name,
-                "sha256": sha256_of(recipe.data.tickets),
-                "count": len(tickets),
-            },
-            "recipe": recipe.dump()["data"],
-            "seed": recipe.data.seed,
+            **_sources(recipe, len(tickets)),
             "top_k": house.shown,
             "prompt_fingerprint": prompt_fingerprint,
             "train": _describe(train, split.train),
@@ -138,6 +132,19 @@ def package_versions() -> dict[str, str]:
             return "not installed"
 
     return {name: one(name) for name in PACKAGES}
+
+
+def _sources(recipe: Recipe, tickets: int) -> dict[str, Any]:
+    """Return what a manifest says of where its rows come from."""
+    return {
+        "tickets": {
+            "file": recipe.data.tickets.name,
+            "sha256": sha256_of(recipe.data.tickets),
+            "count": tickets,
+        },
+        "recipe": recipe.dump()["data"],
+        "seed": recipe.data.seed,
+    }
 
 
 def _describe(rows: Rows, tickets: Sequence[Ticket]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from assistant.engines.engine import AdapterFile, Engine, Request
-from assistant.engines.ollama_models import OllamaModels, is_loopback
+from assistant.engines.ollama_models import OllamaModels
 from assistant.engines.openai_models import OpenAIModels, headers_of
+from assistant.engines.server import is_loopback
 from finetune.reference import TOP, Likely
 from ingest.errors import EngineError, MissingModelError, UsageError
 

@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple, get_args
 from assistant.adapter import Adapter, check_fit
 from assistant.alias import promote, rollback
 from assistant.config import Settings
-from assistant.engines.ollama_models import PREFIX, OllamaModels
+from assistant.engines.ollama_models import OllamaModels
 from assistant.engines.openai_models import OpenAIModels
+from assistant.engines.server import PREFIX
 from assistant.workspace import Workspace, open_workspace
 from finetune.base_model import training_folder
 from finetune.dataset import open_dataset

@@ -4,6 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from assistant.engines.engine import Engine, Message, Piece, Request
+from assistant.engines.queue import RequestQueue
+from ingest.errors import GroundtuneError
+
+STORY = Request((Message("user", "Tell a very long story."),), max_tokens=400)
+
+
+class Served(Engine, Protocol):
+    """An engine that stands before a server."""
+
+    queue: RequestQueue
 
 
 @dataclass
@@ -60,3 +73,21 @@ class Socket:
         if self.whole and not self.silence_s:
             writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+
+async def whole(engine: Engine, request: Request = STORY) -> str:
+    """Return the whole text of an answer."""
+    return "".join([piece.text async for piece in engine.stream(request)])
+
+
+async def failure(engine: Served, request: Request = STORY) -> tuple[str, GroundtuneError]:
+    """Return the text that came before the error, and the error; usage must not have come."""
+    pieces: list[Piece] = []
+    try:
+        async for piece in engine.stream(request):
+            pieces.append(piece)
+    except GroundtuneError as error:
+        assert all(piece.usage is None for piece in pieces)
+        assert engine.queue.running == 0
+        return "".join(piece.text for piece in pieces), error
+    raise AssertionError(f"no error: {pieces}")

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -132,7 +133,13 @@ def _step(arguments: list[str], home: Path) -> dict[str, Any]:
 
 def _ask_all(settings: Settings, modes: Sequence[str]) -> None:
     """Ask in a process of its own, so that the models' memory is free for the training."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    # Ctrl-C reaches both processes; this one says so, and the other just ends.
+    with ProcessPoolExecutor(
+        1,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),
+    ) as pool:
         pool.submit(_ask_here, settings, modes).result()
 
 

@@ -9,22 +9,28 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import ollama
 
 from assistant.engines.engine import AdapterFile, Message, Piece, Request, Usage
 from assistant.engines.ollama_models import (
-    PREFIX,
     OllamaModels,
     base_name,
     base_url,
     errors_of,
-    is_loopback,
 )
 from assistant.engines.queue import RequestQueue
-from assistant.engines.server import CONNECT_S, FRESH, RETRY_PAUSES_S, patience, room_for
+from assistant.engines.server import (
+    CONNECT_S,
+    FRESH,
+    PREFIX,
+    RETRY_PAUSES_S,
+    is_loopback,
+    patience,
+    room_for,
+)
 from assistant.engines.tokenizer import GgufTokenizer
 from ingest.errors import GroundtuneError, MissingModelError
 
@@ -35,11 +41,6 @@ SAMPLING = {"repeat_penalty": 1.0, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 FAILURES = (httpx.TransportError, ollama.ResponseError, ValueError, TypeError, AttributeError)
 
 Chunks = AsyncGenerator[ollama.GenerateResponse, None]
-
-
-class _Prompt(NamedTuple):
-    text: str
-    tokens: list[int]
 
 
 class OllamaEngine:
@@ -97,7 +98,7 @@ class OllamaEngine:
 
     async def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
         """Return the ids of the prompt that `messages` become, the chat template applied."""
-        return (await asyncio.to_thread(self._prompt, messages)).tokens
+        return (await asyncio.to_thread(self._tokenizer.prompt, messages)).tokens
 
     async def check(self) -> None:
         """Raise unless the server is there, new enough, and has the base model.
@@ -118,7 +119,7 @@ class OllamaEngine:
             EngineUnavailableError: it is not there, is silent, or too many wait for it already.
             MissingModelError: the server does not have the model or the adapter.
         """
-        prompt = await asyncio.to_thread(self._prompt, request.messages)
+        prompt = await asyncio.to_thread(self._tokenizer.prompt, request.messages)
         room = room_for(len(prompt.tokens), self.context_tokens)
         model = self.model_of(request.adapter)
         async with self.queue.turn(model):
@@ -166,10 +167,6 @@ class OllamaEngine:
         """Let go of the tokenizer and the connections; the models stay on the server."""
         self._tokenizer.close()
         self._models.close()
-
-    def _prompt(self, messages: Sequence[Message]) -> _Prompt:
-        text = self._tokenizer.render(messages)
-        return _Prompt(text, self._tokenizer.ids(text))
 
     async def _chunks(
         self, model: str, adapter: AdapterFile | None, body: dict[str, Any]

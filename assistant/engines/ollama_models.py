@@ -8,7 +8,6 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import httpx
@@ -16,9 +15,7 @@ import ollama
 from pydantic import ValidationError
 
 from assistant.engines.engine import Message
-from assistant.engines.server import PREFIX as PREFIX
-from assistant.engines.server import ServerErrors
-from assistant.engines.server import is_loopback as is_loopback
+from assistant.engines.server import PREFIX, ServerErrors, is_loopback
 from ingest.errors import (
     EngineUnavailableError,
     GroundtuneError,
@@ -77,7 +74,7 @@ def check_version(url: str, version: str) -> None:
         )
 
 
-class OllamaModels:
+class OllamaModels(contextlib.AbstractContextManager["OllamaModels"]):
     """The models of the Ollama server at one address. Calls block until they are done."""
 
     def __init__(self, url: str = "", *, timeout: float = 120.0) -> None:
@@ -91,15 +88,7 @@ class OllamaModels:
         # The official client knows neither version nor HEAD on a blob nor the debug rendering.
         self._http = httpx.Client(base_url=self.url, timeout=timeout, trust_env=trust)
 
-    def __enter__(self) -> "OllamaModels":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

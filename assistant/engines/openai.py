@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 
@@ -52,11 +52,6 @@ SAMPLING = {
 DONE = "[DONE]"
 FAILURES = (ValueError, TypeError, LookupError, AttributeError)
 """What reading an answer of another shape raises."""
-
-
-class _Prompt(NamedTuple):
-    text: str
-    tokens: list[int]
 
 
 @dataclass(slots=True)
@@ -112,7 +107,6 @@ class OpenAIEngine:
         self.api_key = api_key
         self._errors = errors_of(self.url)
         self._tokenizer = GgufTokenizer(model)
-        self._ends: list[int] | None = None
         self._models = OpenAIModels(self.url, api_key=api_key, timeout=min(timeout_s, CONNECT_S))
         self._client = httpx.AsyncClient(
             base_url=self.url,
@@ -124,7 +118,7 @@ class OpenAIEngine:
 
     async def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
         """Return the ids of the prompt that `messages` become, the chat template applied."""
-        return (await asyncio.to_thread(self._prompt, messages)).tokens
+        return (await asyncio.to_thread(self._tokenizer.prompt, messages)).tokens
 
     async def check(self) -> None:
         """Raise unless the server is there and serves the base model with a large enough window.
@@ -144,7 +138,7 @@ class OpenAIEngine:
             EngineUnavailableError: it is not there, is silent, or too many wait for it already.
             MissingModelError: the server does not have the model or the adapter.
         """
-        prompt = await asyncio.to_thread(self._prompt, request.messages)
+        prompt = await asyncio.to_thread(self._tokenizer.prompt, request.messages)
         room = room_for(len(prompt.tokens), self.context_tokens)
         async with self.queue.turn():
             if not self._base:
@@ -176,7 +170,7 @@ class OpenAIEngine:
             "seed": request.seed,
             "stop": [*request.stop, *self._tokenizer.end_tokens],
             # vLLM does not show the text of control tokens, so it cannot stop at it.
-            "stop_token_ids": self._ends or [],
+            "stop_token_ids": self._tokenizer.end_ids,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -194,12 +188,6 @@ class OpenAIEngine:
         """Let go of the tokenizer and the connections."""
         self._tokenizer.close()
         self._models.close()
-
-    def _prompt(self, messages: Sequence[Message]) -> _Prompt:
-        if self._ends is None:
-            self._ends = [self._tokenizer.ids(end)[-1] for end in self._tokenizer.end_tokens]
-        text = self._tokenizer.render(messages)
-        return _Prompt(text, self._tokenizer.ids(text))
 
     def _find_base(self) -> None:
         models = self._models.list()

@@ -3,7 +3,6 @@
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import httpx
@@ -87,7 +86,7 @@ def base_of(models: list[ServedModel], url: str) -> ServedModel:
     )
 
 
-class OpenAIModels:
+class OpenAIModels(contextlib.AbstractContextManager["OpenAIModels"]):
     """The models of the server at one address. Calls block until they are done."""
 
     def __init__(self, url: str = "", *, api_key: str = "", timeout: float = 120.0) -> None:
@@ -166,15 +165,7 @@ class OpenAIModels:
         """Let go of the connections."""
         self._http.close()
 
-    def __enter__(self) -> "OpenAIModels":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _static(self) -> UsageError:

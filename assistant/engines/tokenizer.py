@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from assistant.engines.engine import Message
 from assistant.gguf_header import STRING, Header, open_header
@@ -38,6 +38,14 @@ SHELL_NUMBERS = {
 }
 SQUARES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 QUIET = -1
+
+
+class Prompt(NamedTuple):
+    """What a model reads."""
+
+    text: str
+    tokens: list[int]
+    """Their ids."""
 
 
 class GgufTokenizer:
@@ -86,12 +94,22 @@ class GgufTokenizer:
         # llama.cpp puts the first token there itself; twice would be another prompt.
         return text.removeprefix(self._bos) if self._adds_bos else text
 
+    def prompt(self, messages: Sequence[Message]) -> Prompt:
+        """Return the prompt that `messages` become."""
+        text = self.render(messages)
+        return Prompt(text, self.ids(text))
+
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a prompt; control tokens in it count as such."""
         found: list[int] = self._post(
             "/tokenize", {"content": text, "add_special": True, "parse_special": True}
         )["tokens"]
         return found
+
+    @cached_property
+    def end_ids(self) -> list[int]:
+        """The ids of `end_tokens`."""
+        return [self.ids(end)[-1] for end in self.end_tokens]
 
     def close(self) -> None:
         """Let go of the tokenizer; the next call loads it again."""

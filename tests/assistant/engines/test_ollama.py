@@ -6,14 +6,13 @@ import shutil
 import signal
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant.config import EngineSettings
-from assistant.engines.engine import AdapterFile, Message, Piece, Request
+from assistant.engines.engine import AdapterFile, Request
 from assistant.engines.ollama import OllamaEngine
 from assistant.engines.ollama_models import OllamaModels, push_base
 from assistant.gguf_header import open_header
@@ -24,12 +23,11 @@ from ingest.errors import (
     MissingModelError,
 )
 from ingest.model_file import fetch, sha256_of
-from tests.faulty_server import Socket
-from tests.ollama_server import PREFIX, OllamaServer, find_binary, free_port, started
+from tests.faulty_server import STORY, Socket, failure
+from tests.ollama_server import PREFIX, OllamaServer, find_binary, started
 
 pytestmark = pytest.mark.model  # its tokenizer is needed for every request
 
-STORY = Request((Message("user", "Tell a very long story."),), max_tokens=400)
 TEXT = b'{"response":"Once","done":false}\n'
 COUNT = 36
 DONE = b'{"response":"","done":true,"done_reason":"stop","prompt_eval_count":%d,"eval_count":1}\n'
@@ -80,19 +78,6 @@ def socket(body: bytes = b"", *more: Any, version: str = "0.24.0", **changes: An
     )
 
 
-async def failure(engine: OllamaEngine, request: Request = STORY) -> tuple[str, GroundtuneError]:
-    """Return the text that came before the error, and the error; usage must not have come."""
-    pieces: list[Piece] = []
-    try:
-        async for piece in engine.stream(request):
-            pieces.append(piece)
-    except GroundtuneError as error:
-        assert all(piece.usage is None for piece in pieces)
-        assert engine.queue.running == 0
-        return "".join(piece.text for piece in pieces), error
-    raise AssertionError(f"no error: {pieces}")
-
-
 @pytest.mark.parametrize(
     ("server", "kind", "message"),
     [
@@ -133,59 +118,6 @@ def test_a_misbehaving_server_ends_in_an_error_and_never_in_an_answer(
         raise error
     assert text == ("Once" if server.body.startswith(TEXT) else "")
     assert server.generated <= 1  # what the server may have begun is not asked for again
-
-
-@pytest.mark.parametrize("body", [b"", TEXT])
-def test_a_silent_server_is_given_up(engine_at: EngineAt, body: bytes) -> None:
-    async def scenario() -> tuple[str, GroundtuneError]:
-        async with socket(body, silence_s=20).listening() as url:
-            return await failure(engine_at(url, timeout_s=0.3))
-
-    text, error = asyncio.run(scenario())
-    assert text == ("Once" if body else "")
-    with pytest.raises(EngineUnavailableError, match=r"nothing for 0.3 s.*\n.*engine.timeout_s"):
-        raise error
-
-
-def test_a_client_who_leaves_closes_the_connection_to_the_server(engine_at: EngineAt) -> None:
-    async def scenario() -> None:
-        server = socket(TEXT, silence_s=20)
-        async with server.listening() as url:
-            async with aclosing(engine_at(url).stream(STORY)) as pieces:  # type: ignore[type-var]
-                assert (await anext(pieces)).text == "Once"  # type: ignore[arg-type]
-            await asyncio.wait_for(server.left.wait(), 5)
-
-    asyncio.run(scenario())
-
-
-def test_an_absent_server_is_named_with_what_starts_one(engine_at: EngineAt) -> None:
-    engine = engine_at(f"http://127.0.0.1:{free_port()}")
-    text, error = asyncio.run(failure(engine))
-    assert text == ""
-    with pytest.raises(EngineUnavailableError, match=r"127\.0\.0\.1.*\n.*ollama serve"):
-        raise error
-    with pytest.raises(EngineUnavailableError, match="ollama serve"):
-        asyncio.run(engine.check())
-
-
-def test_a_server_that_restarts_is_asked_again(engine_at: EngineAt) -> None:
-    async def scenario() -> int:
-        server = socket(TEXT + DONE % COUNT)
-        port = free_port()
-        engine = engine_at(f"http://127.0.0.1:{port}")
-        async with server.listening(port):
-            assert await _whole(engine) == "Once"
-        answer = asyncio.create_task(_whole(engine))
-        await asyncio.sleep(0.1)  # it is away when it is asked
-        async with server.listening(port):
-            assert await answer == "Once"
-        return server.generated
-
-    assert asyncio.run(scenario()) == 2
-
-
-async def _whole(engine: OllamaEngine) -> str:
-    return "".join([piece.text async for piece in engine.stream(STORY)])
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant.config import EngineSettings, load
-from assistant.engines.engine import AdapterFile, Message, Piece, Request
+from assistant.engines.engine import AdapterFile, Request
 from assistant.engines.openai import OpenAIEngine
 from assistant.engines.openai_models import OpenAIModels, base_url
 from ingest.errors import (
@@ -22,13 +21,11 @@ from ingest.errors import (
     UsageError,
 )
 from ingest.model_file import fetch
-from tests.faulty_server import Socket
-from tests.ollama_server import free_port
+from tests.faulty_server import STORY, Socket, failure, whole
 
 pytestmark = pytest.mark.model  # its tokenizer is needed for every request
 
 KEY = "sk-very-secret"
-STORY = Request((Message("user", "Tell a very long story."),), max_tokens=400)
 ADAPTER = AdapterFile("tickets:v7", Path("lora.gguf"))
 COUNT = 36
 CARD = {"id": "small", "parent": None, "max_model_len": 512}
@@ -84,23 +81,6 @@ EngineAt = Callable[..., OpenAIEngine]
 
 def server(body: bytes = b"", *more: Any, **changes: Any) -> Socket:
     return Socket(body, *more, facts=models(TUNED, CARD), **changes)
-
-
-async def whole(engine: OpenAIEngine, request: Request = STORY) -> str:
-    return "".join([piece.text async for piece in engine.stream(request)])
-
-
-async def failure(engine: OpenAIEngine, request: Request = STORY) -> tuple[str, GroundtuneError]:
-    """Return the text that came before the error, and the error; usage must not have come."""
-    pieces: list[Piece] = []
-    try:
-        async for piece in engine.stream(request):
-            pieces.append(piece)
-    except GroundtuneError as found:
-        assert all(piece.usage is None for piece in pieces)
-        assert engine.queue.running == 0
-        return "".join(piece.text for piece in pieces), found
-    raise AssertionError(f"no error: {pieces}")
 
 
 @pytest.mark.parametrize(
@@ -159,55 +139,6 @@ def test_a_misbehaving_server_ends_in_an_error_and_never_in_an_answer(
     assert KEY not in str(error)
     assert text == ("Once" if socket.body.startswith(TEXT) else "")
     assert socket.generated == 1  # what the server may have begun is not asked for again
-
-
-@pytest.mark.parametrize("body", [b"", TEXT])
-def test_a_silent_server_is_given_up(engine_at: EngineAt, body: bytes) -> None:
-    async def scenario() -> tuple[str, GroundtuneError]:
-        async with server(body, silence_s=20).listening() as url:
-            return await failure(engine_at(url, timeout_s=0.3))
-
-    text, error = asyncio.run(scenario())
-    assert text == ("Once" if body else "")
-    with pytest.raises(EngineUnavailableError, match=r"nothing for 0.3 s.*\n.*engine.timeout_s"):
-        raise error
-
-
-def test_a_client_who_leaves_closes_the_connection_to_the_server(engine_at: EngineAt) -> None:
-    async def scenario() -> None:
-        socket = server(TEXT, silence_s=20)
-        async with socket.listening() as url:
-            async with aclosing(engine_at(url).stream(STORY)) as pieces:  # type: ignore[type-var]
-                assert (await anext(pieces)).text == "Once"  # type: ignore[arg-type]
-            await asyncio.wait_for(socket.left.wait(), 5)
-
-    asyncio.run(scenario())
-
-
-def test_an_absent_server_is_named_with_what_starts_one(engine_at: EngineAt) -> None:
-    engine = engine_at(f"http://127.0.0.1:{free_port()}")
-    text, error = asyncio.run(failure(engine))
-    assert text == ""
-    with pytest.raises(EngineUnavailableError, match=r"127\.0\.0\.1.*\n.*vllm serve"):
-        raise error
-    with pytest.raises(EngineUnavailableError, match="vllm serve"):
-        asyncio.run(engine.check())
-
-
-def test_a_server_that_restarts_is_asked_again(engine_at: EngineAt) -> None:
-    async def scenario() -> int:
-        socket = server(WHOLE)
-        port = free_port()
-        engine = engine_at(f"http://127.0.0.1:{port}")
-        async with socket.listening(port):
-            assert await whole(engine) == "Once"
-        answer = asyncio.create_task(whole(engine))
-        await asyncio.sleep(0.1)  # it is away when it is asked
-        async with socket.listening(port):
-            assert await answer == "Once"
-        return socket.generated
-
-    assert asyncio.run(scenario()) == 2
 
 
 def test_the_key_is_sent_and_every_kind_of_line_is_read(engine_at: EngineAt) -> None:
