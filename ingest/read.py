@@ -30,7 +30,7 @@ def read_document(
     if not content.strip(b"\x00 \t\r\n"):
         raise DocumentError("The file is empty.")
     name = PurePosixPath(source).stem.replace("-", " ").replace("_", " ")
-    reading = _reading(content, PurePosixPath(source).suffix.lower(), name)
+    kind, reading = _reading(content, PurePosixPath(source).suffix.lower(), name)
     blocks = tuple(block for block in reading.blocks if block.text.strip())
     if not blocks:
         raise DocumentError("The file holds no text.")
@@ -50,10 +50,12 @@ def read_document(
         blocks=blocks,
         spans=tuple(spans),
         pages=reading.pages,
+        kind=kind,
+        metadata=reading.metadata,
     )
 
 
-def _reading(content: bytes, suffix: str, name: str) -> Reading:
+def _reading(content: bytes, suffix: str, name: str) -> tuple[str, Reading]:
     kind = kind_of(content, suffix)
     expected = {".markdown": "md", ".htm": "html"}.get(suffix, suffix.removeprefix("."))
     texts = ("md", "html", "txt")
@@ -66,7 +68,7 @@ def _reading(content: bytes, suffix: str, name: str) -> Reading:
         "md": read_markdown,
         "txt": read_text,
     }
-    return readers[kind](content, name)
+    return kind, readers[kind](content, name)
 
 
 def kind_of(content: bytes, suffix: str) -> str:

@@ -33,7 +33,7 @@ from sqlalchemy.exc import DBAPIError
 from ingest.document import Chunk, Document, Record
 from ingest.errors import NotFoundError, StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 METADATA = MetaData()
 DOCUMENTS = Table(
@@ -49,6 +49,8 @@ DOCUMENTS = Table(
     Column("pages", Integer),
     Column("error", Text),
     Column("text", Text, nullable=False),
+    Column("kind", String(16), nullable=False, server_default=""),
+    Column("metadata", Text, nullable=False, server_default="{}"),  # a JSON object of strings
 )
 LISTED = [column for column in DOCUMENTS.c if column.name != "text"]
 """All columns but the long one."""
@@ -116,6 +118,8 @@ class Registry:
                         hint="Upgrade: pip install --upgrade groundtune",
                     )
                 METADATA.create_all(connection)
+                if found == 1:
+                    _add_metadata(connection)
                 connection.execute(text(FULL_TEXT))
                 connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
         except DBAPIError as error:
@@ -212,6 +216,8 @@ class Registry:
                     sha256=document.sha256,
                     pages=document.pages,
                     text=document.text,
+                    kind=document.kind,
+                    metadata=json.dumps(dict(document.metadata), ensure_ascii=False),
                 )
             )
             for chunk in chunks:
@@ -286,6 +292,12 @@ def _configure(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
+def _add_metadata(connection: Connection) -> None:
+    """Bring a database of version 1 to version 2."""
+    for column in ("kind VARCHAR(16) NOT NULL DEFAULT ''", "metadata TEXT NOT NULL DEFAULT '{}'"):
+        connection.execute(text(f"ALTER TABLE documents ADD COLUMN {column}"))
+
+
 def _remove(connection: Connection, document_id: str) -> None:
     connection.execute(
         text(
@@ -342,4 +354,6 @@ def _record(row: Any, chunks: int) -> Record:
         sha256=row["sha256"],
         error=row["error"],
         path=None if row["path"] is None else Path(row["path"]),
+        kind=row["kind"],
+        metadata=json.loads(row["metadata"]),
     )

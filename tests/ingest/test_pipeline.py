@@ -213,3 +213,27 @@ def test_odd_queries_do_not_break_the_full_text_search(index: Index, folder: Pat
     ingest(index, folder)
     for query in ['"', "AND OR NOT", "a* (b)", "', DROP", "NEAR/3", "", "the of and", "漢字"]:
         index.lexical(query, collection="default", limit=3)
+
+
+def test_a_registry_of_version_1_is_read_and_brought_forward(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "old" / "state.sqlite"
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "CREATE TABLE documents (id VARCHAR(32) PRIMARY KEY, collection VARCHAR(64), "
+            "source TEXT, path TEXT, title TEXT, status VARCHAR(16), sha256 VARCHAR(64), "
+            "pages INTEGER, error TEXT, text TEXT)"
+        )
+        connection.execute(
+            "INSERT INTO documents VALUES "
+            "('d', 'default', 'a.md', NULL, 'A', 'done', 'hash', NULL, NULL, 'Text.')"
+        )
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    registry = Registry(path)
+    (record,) = registry.documents()
+    assert (record.title, record.kind, record.metadata) == ("A", "", {})
+    registry.close()
+    Registry(path).close()  # a second opening has nothing left to bring forward
