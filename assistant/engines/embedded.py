@@ -6,6 +6,7 @@ import os
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,9 @@ class EmbeddedEngine:
         self._threads = threads or os.cpu_count() or 1
         self._adapters: dict[str, AdapterFile] = {a.name: a for a in adapters}
         self.queue = RequestQueue(parallel, waiting)
+        # The loop's own pool has four threads more than there are cores: too few for many requests,
+        # and everybody else waits for it while they are generated.
+        self._workers = ThreadPoolExecutor(parallel, thread_name_prefix="generate")
         self._reloading = asyncio.Lock()
         self.server = self._load()
 
@@ -90,7 +94,7 @@ class EmbeddedEngine:
                 finally:
                     put(None)
 
-            worker = asyncio.create_task(asyncio.to_thread(work))
+            worker = loop.run_in_executor(self._workers, work)
             usage: Usage | None = None
             try:
                 while (item := await queue.get()) is not None:
@@ -117,6 +121,7 @@ class EmbeddedEngine:
     def close(self) -> None:
         """Let go of the model."""
         self.server = None
+        self._workers.shutdown(wait=False)
 
     def _items(self, chunk: dict[str, Any], reason: list[str]) -> list[Piece | EngineError]:
         """Return what one chunk of the stream carries; `reason` keeps why it ended for the last."""

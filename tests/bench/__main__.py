@@ -1,0 +1,30 @@
+"""`make bench`: speed as a ratio against the raw library, measured in the same run.
+
+A ratio above 1 says that ours takes longer; for tokens per second, one below 1. Nothing is
+asserted: a timed test fails for reasons that are not ours. `python -m tests.bench engine` measures
+one subject.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+
+from assistant.config import Settings, load
+from tests.bench import engine, index
+
+SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
+    "index": index.measure,
+    "engine": engine.measure,
+}
+
+
+def main(names: list[str]) -> None:
+    """Print the lines of the subjects called `names`, or of all."""
+    settings = load(index.EXAMPLES / "groundtune.toml").settings
+    for name in names or SUBJECTS:
+        for result in SUBJECTS[name](settings):
+            sys.stdout.write(result + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
