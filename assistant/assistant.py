@@ -8,6 +8,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,8 @@ class Assistant:
     async def stream(self, ask: Ask) -> AsyncIterator[Event]:
         """Yield what was found, then the text as it comes, then the finished answer.
 
-        Raises as `answer` does; an error after the first event means that there is no answer.
+        The first event comes once the model has begun to answer. Raises as `answer` does; an error
+        after the first event means that there is no answer.
         """
         started = time.perf_counter()
         if ask.mode not in MODES:
@@ -97,7 +99,6 @@ class Assistant:
             yield Finished(self._abstention(ask, adapter, started, retrieved))
             return
         messages, evidence, dropped = await self._fit(ask, hits or [])
-        yield Found(evidence)
         request = Request(
             messages=messages,
             max_tokens=self._max_tokens(ask),
@@ -107,15 +108,21 @@ class Assistant:
             adapter=None if adapter is None else adapter.file,
         )
         asked = time.perf_counter()
-        first: float | None = None
         parts: list[str] = []
         usage: Usage | None = None
-        async for piece in self._engine.stream(request):
-            if piece.text:
-                first = first or time.perf_counter()
-                parts.append(piece.text)
-                yield Said(piece.text)
-            usage = piece.usage or usage
+        async with aclosing(self._engine.stream(request)) as pieces:  # type: ignore[type-var]
+            # Nothing is said before the model speaks: until then, no room, no server or no model
+            # is an ordinary error and not a stream that breaks.
+            piece = await anext(pieces, None)
+            first = time.perf_counter() if piece is not None and piece.text else None
+            yield Found(evidence)
+            while piece is not None:
+                if piece.text:
+                    first = first or time.perf_counter()
+                    parts.append(piece.text)
+                    yield Said(piece.text)
+                usage = piece.usage or usage
+                piece = await anext(pieces, None)
         done = time.perf_counter()
         if usage is None:
             raise EngineError(f"{self._engine.name} ended without saying that it was finished.")

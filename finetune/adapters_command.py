@@ -51,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         named[name].add_argument(
             "--engine", choices=SERVERS, help="kind of server; default: engine.kind, or ollama"
         )
+    for name in ("deploy", "remove", "parity"):
+        named[name].add_argument(
+            "--url", help="where the server is; default: engine.url, if it is of that kind"
+        )
     named["parity"].add_argument(
         "--prompts",
         type=int,
@@ -83,9 +87,10 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             args.name,
             merged=(args.quantize or "q8_0") if args.merge or args.quantize else None,
             kind=args.engine,
+            url=args.url,
         ),
-        "remove": lambda: remove_adapter(settings, args.name, kind=args.engine),
-        "parity": lambda: parity_of(settings, args.name, args.engine, args.prompts),
+        "remove": lambda: remove_adapter(settings, args.name, kind=args.engine, url=args.url),
+        "parity": lambda: parity_of(settings, args.name, args.engine, args.prompts, args.url),
         "promote": lambda: promote_adapter(settings, args.name, args.engine),
         "rollback": lambda: rollback_adapter(settings, args.name),
     }
@@ -102,7 +107,7 @@ def render(result: dict[str, Any]) -> str:
     if "uploaded_bytes" in result:
         return _deployed_line(result)
     if "removed" in result:
-        return f"{result['adapter']} " + ("is removed." if result["removed"] else "was not there.")
+        return _removed_lines(result)
     if "production" in result:
         previous = result["previous"] or "none"
         return f"{result['name']}: production {result['production']}, previous {previous}"
@@ -147,6 +152,15 @@ def _parity_lines(body: dict[str, Any]) -> list[str]:
             likely = "  ".join(f"{text!r} {logprob:.2f}" for text, logprob in place[side])
             lines.append(f"  {side:<10}{likely}")
     return lines
+
+
+def _removed_lines(body: dict[str, Any]) -> str:
+    lines = [f"{body['adapter']} " + ("is removed." if body["removed"] else "was not there.")]
+    if users := body.get("base_stays_for"):
+        lines.append(f"Its base model {body['base']} stays for {', '.join(users)}.")
+    elif "base" in body:
+        lines.append(f"Its base model {body['base']} is not there any more: nobody needs it.")
+    return "\n".join(lines)
 
 
 def _deployed_line(body: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from assistant.adapter import Adapter
 from assistant.engines.ollama_models import OllamaModels, base_name
@@ -172,11 +172,40 @@ def model_name(adapter: Adapter, prefix: str) -> str:
     return f"{prefix}{adapter.reference}"
 
 
-def undeploy(models: OllamaModels, adapter: Adapter, *, prefix: str) -> bool:
-    """Take the adapter's model off the server, merged files too; return whether it was there.
+class Removal(NamedTuple):
+    """What became of an adapter's models on a server."""
 
-    The base model stays: other adapters stand on it, and the arms without one ask it.
+    removed: bool
+    """The adapter's model was there, and is gone."""
+    base: str
+    """The model without the adapter."""
+    base_stays_for: tuple[str, ...]
+    """Who needs it; empty where it is gone as well."""
+
+
+def undeploy(models: OllamaModels, adapter: Adapter, *, prefix: str, asked: bool = True) -> Removal:
+    """Take the adapter's model off the server, and its base with it if nobody else needs that.
+
+    The files of a merged model go too. `asked` says that an assistant asks the base by itself, as
+    the arms without an adapter do.
     """
     for file in adapter.folder.glob("merged-*.gguf"):
         file.unlink()
-    return models.delete(model_name(adapter, prefix))
+    removed = models.delete(model_name(adapter, prefix))
+    sha256 = adapter.manifest["base_sha256"]
+    base = base_name(sha256, prefix)
+    users: tuple[str, ...] = ("the arms without an adapter",) if asked else ()
+    users += tuple(
+        name
+        for name in models.names()
+        if name.startswith(prefix) and name != base and _stands_on(models, name, sha256)
+    )
+    if not users or not models.exists(base):
+        models.delete(base)
+        users = ()
+    return Removal(removed, base, users)
+
+
+def _stands_on(models: OllamaModels, name: str, sha256: str) -> bool:
+    """Return whether the model called `name` is made of the base with this SHA-256."""
+    return f"sha256-{sha256}" in str(models.show(name).get("modelfile"))

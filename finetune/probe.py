@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from assistant.engines.ollama import OllamaEngine
     from assistant.engines.openai import OpenAIEngine
 
+UNTOLD = "bf16"
 SILENCE_S = 300.0  # the server may have to load the model first
 
 
@@ -153,9 +154,9 @@ class OpenAIProbe:
         self._engine = engine
 
     def facts(self, adapter: AdapterFile) -> Facts:
-        """Return the end tokens that the engine sends; the server does not tell its weights' type.
+        """Return the type of the weights, if the server tells, and the end tokens that are sent.
 
-        It is taken for bf16, vLLM's own choice, unless it was started with another --dtype.
+        It is taken for bf16, vLLM's own choice for most models, where the server says nothing.
         """
         name = self._engine.model_of(adapter)
         with OpenAIModels(self._engine.url, api_key=self._engine.api_key) as models:
@@ -164,7 +165,8 @@ class OpenAIProbe:
                     f"The server at {self._engine.url} has no model {name}.",
                     hint=f"groundtune adapters deploy {adapter.name} --engine openai",
                 )
-        return Facts("bf16", tuple(self._body("", adapter, 1)["stop"]))
+            weights = models.weights(name) or UNTOLD
+        return Facts(weights, tuple(self._body("", adapter, 1)["stop"]))
 
     def resume(
         self, ids: Sequence[int], text: str, adapter: AdapterFile, *, max_tokens: int
@@ -180,9 +182,7 @@ class OpenAIProbe:
             with httpx.Client(timeout=SILENCE_S, trust_env=not is_loopback(url)) as client:
                 call = client.post(f"{url}/v1/completions", json=body, headers=headers)
                 choice = call.raise_for_status().json()["choices"][0]
-            first = choice["logprobs"]["top_logprobs"][0]
-            top = [Likely(token, round(logprob, 4)) for token, logprob in first.items()]
-            top = sorted(top, key=lambda likely: -likely.logprob)[:TOP]
+            top = sorted(_first(choice["logprobs"]), key=lambda likely: -likely.logprob)[:TOP]
             return Resumed(choice["text"], choice["finish_reason"] == "stop", tuple(top))
         except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise EngineError(f"{url} did not say what is likely: {error}") from None
@@ -210,6 +210,14 @@ def probe_of(engine: Engine) -> Probe:
     if isinstance(engine, OpenAIEngine):
         return OpenAIProbe(engine)
     raise UsageError(f"{engine.name} cannot be compared with training: unknown kind of engine.")
+
+
+def _first(logprobs: Mapping[str, Any]) -> list[Likely]:
+    """Return what was likely at the first place, in vLLM's words or in llama.cpp's."""
+    if "content" in logprobs:
+        return [_likely(token) for token in logprobs["content"][0]["top_logprobs"]]
+    first = logprobs["top_logprobs"][0]
+    return [Likely(token, round(logprob, 4)) for token, logprob in first.items()]
 
 
 def _likely(token: Mapping[str, Any]) -> Likely:

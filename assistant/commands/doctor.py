@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from assistant.config import Settings
+from assistant.gguf_file import resolve_gguf
 from ingest.errors import GroundtuneError
 from ingest.model_file import FETCH, resolve, sha256_of
 
@@ -78,9 +79,10 @@ def _system(settings: Settings) -> list[Finding]:
 
 def _models(settings: Settings) -> list[Finding]:
     findings = []
-    for name in (settings.engine.model, settings.embedding.model):
+    names = {settings.engine.model: resolve_gguf, settings.embedding.model: resolve}
+    for name, place_of in names.items():
         try:
-            findings.append(Finding("model", True, f"{name} at {resolve(name)}"))
+            findings.append(Finding("model", True, f"{name} at {place_of(name)}"))
         except GroundtuneError as error:
             findings.append(Finding("model", False, error.message, error.hint))
     return findings
@@ -96,7 +98,7 @@ def _server(settings: Settings) -> list[Finding]:
     with OllamaModels(settings.engine.url, timeout=SERVER_S) as models:
         try:
             found = [Finding("Ollama server", True, f"version {models.version()} at {models.url}")]
-            name = base_name(sha256_of(resolve(settings.engine.model)))
+            name = base_name(sha256_of(resolve_gguf(settings.engine.model)))
             there = models.exists(name)
         except GroundtuneError as error:
             return [Finding("Ollama server", False, error.message, error.hint)]

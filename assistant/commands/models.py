@@ -1,10 +1,12 @@
 """`groundtune models fetch [NAME]`: bring models to where they are used, once."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from assistant.config import EngineSettings, Settings
-from ingest.model_file import fetch, resolve, sha256_of
+from assistant.gguf_file import fetch_gguf, resolve_gguf
+from ingest.model_file import fetch, sha256_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +23,19 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         EngineError: a download failed, or the server refused the model.
         ConfigError: not a model's name.
     """
-    names = [args.name] if args.name else [settings.engine.model, settings.embedding.model]
-    places = {name: str(fetch(name)) for name in names}
-    if not args.name and settings.engine.kind == "ollama":
-        places[f"{settings.engine.model} on the server"] = _to_ollama(settings.engine)
+    engine = settings.engine
+    names = [args.name] if args.name else [engine.model, settings.embedding.model]
+    places = {name: str(_fetched(name, settings)) for name in names}
+    if not args.name and engine.kind == "ollama":
+        places[f"{engine.model} on the server"] = _to_ollama(engine)
     return {"models": places}
+
+
+def _fetched(name: str, settings: Settings) -> Path:
+    if name == settings.embedding.model:
+        return fetch(name)
+    engine = settings.engine
+    return fetch_gguf(name, ollama_url=engine.url if engine.kind == "ollama" else "")
 
 
 def _to_ollama(engine: EngineSettings) -> str:
@@ -33,7 +43,7 @@ def _to_ollama(engine: EngineSettings) -> str:
     from assistant.engines.ollama_models import OllamaModels, base_name, push_base
     from assistant.engines.tokenizer import GgufTokenizer
 
-    gguf = resolve(engine.model)
+    gguf = resolve_gguf(engine.model)
     sha256 = sha256_of(gguf)
     with OllamaModels(engine.url, timeout=engine.timeout_s) as models:
         models.version()

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from assistant.config import Settings
+from assistant.gguf_file import resolve_gguf
 from assistant.ownership import Owner, own
 from ingest.errors import ConflictError, UsageError
 from ingest.model_file import resolve
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         ConflictError: the port is taken, or another process works on the workspace.
     """
     _check_address(args.host, args.port)
-    resolve(settings.engine.model)
+    resolve_gguf(settings.engine.model)
     resolve(settings.embedding.model)
     with own(settings.home, "serve") as claim:
         if isinstance(claim, Owner):

@@ -14,6 +14,7 @@ DEFAULT_URL = "http://127.0.0.1:8001"
 """One above our own, which is also the one that vLLM takes unless it is told otherwise."""
 WHAT = "OpenAI-compatible"
 START = "vllm serve MODEL --enable-lora --port 8001"
+DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 UPDATING = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 
 
@@ -124,6 +125,24 @@ class OpenAIModels(contextlib.AbstractContextManager["OpenAIModels"]):
                 )
                 for model in response.json()["data"]
             ]
+
+    def weights(self, name: str) -> str:
+        """Return the type of weights that the model called `name` is computed with, or "".
+
+        llama.cpp's server says it in its list (`q8_0`, `f16`, ...). vLLM says it (`bf16`, `f16`,
+        `f32`, or how they are quantised) only where VLLM_SERVER_DEV_MODE=1.
+        """
+        with self._translated():
+            for model in self._http.get("/v1/models").json()["data"]:
+                if model["id"] == name and (model.get("meta") or {}).get("ftype"):
+                    return str(model["meta"]["ftype"]).lower()
+            response = self._http.get("/server_info", params={"config_format": "json"})
+            if response.status_code != 200:
+                return ""
+            config = response.json()["vllm_config"]["model_config"]
+            if config.get("quantization"):
+                return str(config["quantization"])
+            return DTYPES.get(str(config["dtype"]).removeprefix("torch."), "")
 
     def load_adapter(self, name: str, folder: str) -> None:
         """Load the PEFT adapter in `folder`, as the server sees it, under `name`.

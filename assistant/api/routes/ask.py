@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from assistant.answer import Ask, Event, Found, Said
+from assistant.api.connection import while_connected
 from assistant.api.errors import problem_of, unexpected
 from assistant.api.parts import Parts, PartsOf
 from assistant.api.sse import event, stream
@@ -36,8 +37,9 @@ async def ask(body: AskBody, parts: PartsOf, request: Request) -> Any:
     await asyncio.to_thread(_check, question, parts)
     assistant = parts.workspace.assistant
     if not body.stream:
-        return JSONResponse((await assistant.answer(question)).body())
-    return await _streamed(assistant.stream(question), request.state.request_id)
+        answer = await while_connected(request, assistant.answer(question))
+        return JSONResponse(answer.body())
+    return await _streamed(assistant.stream(question), request)
 
 
 def _check(ask: Ask, parts: Parts) -> None:
@@ -56,10 +58,15 @@ def check_length(question: str, parts: Parts) -> None:
         )
 
 
-async def _streamed(events: AsyncIterator[Event], request_id: str) -> StreamingResponse:
-    # What is wrong with the request shows before the first event: then it is an ordinary error.
-    first = await anext(events)
-    return stream(_written(first, events, request_id))
+async def _streamed(events: AsyncIterator[Event], request: Request) -> StreamingResponse:
+    # What is wrong with the request, or keeps the model from beginning, shows before the first
+    # event: then it is an ordinary error.
+    first = await while_connected(request, _first(events))
+    return stream(_written(first, events, request.state.request_id))
+
+
+async def _first(events: AsyncIterator[Event]) -> Event:
+    return await anext(events)
 
 
 async def _written(
