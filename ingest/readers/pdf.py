@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ingest.document import Reading
 from ingest.errors import DocumentError
+from ingest.readers.job import Job
 from ingest.readers.outline import Outline
 
 HEADING_RATIO = 1.15
@@ -22,7 +23,7 @@ class Line(NamedTuple):
     """Distance to the line above, in points."""
 
 
-def read_pdf(content: bytes, name: str) -> Reading:
+def read_pdf(content: bytes, name: str, job: Job) -> Reading:
     """Read a PDF's text layer.
 
     Raises:
