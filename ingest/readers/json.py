@@ -37,7 +37,8 @@ def _members(value: dict[str, Any], outline: Outline, level: int) -> None:
     lines = []
     for key, part in value.items():
         line = _pairs({key: part})
-        if isinstance(part, dict | list) and len(line) > INLINE:
+        is_table = isinstance(part, list) and any(isinstance(item, dict) for item in part)
+        if is_table or (isinstance(part, dict | list) and len(line) > INLINE):
             large[key] = part
         else:
             lines.append(line)

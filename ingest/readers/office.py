@@ -20,18 +20,25 @@ def account(content: bytes, job: Job) -> None:
             job.unpack(packed=member.compress_size, unpacked=member.file_size)
 
 
+TEMPLATES = ("python-docx", "openpyxl", "Steve Canny")
+"""Who wrote the empty files that libraries start from: neither author nor date mean anything."""
+
+
 def core_metadata(properties: Any) -> dict[str, str]:
     """Return author, date of the last change, subject and keywords, where they are set."""
+    author = getattr(properties, "author", None) or getattr(properties, "creator", None) or ""
     changed = properties.modified or properties.created
-    author = getattr(properties, "author", None) or getattr(properties, "creator", None)
-    found = {
+    last = getattr(properties, "last_modified_by", None) or getattr(
+        properties, "lastModifiedBy", None
+    )
+    if author in TEMPLATES or last in TEMPLATES:
+        author, changed = "", None
+    return {
         "author": author,
         "date": iso_date(changed),
-        "subject": properties.subject,
-        "keywords": properties.keywords,
+        "subject": properties.subject or "",
+        "keywords": properties.keywords or "",
     }
-    made_by = ("python-docx", "openpyxl", "Steve Canny", "PowerPoint Presentation")
-    return {key: str(value) for key, value in found.items() if value and str(value) not in made_by}
 
 
 def iso_date(value: date | datetime | None) -> str:
