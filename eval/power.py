@@ -21,7 +21,7 @@ class Power:
     n: int
 
 
-def power(found: Estimate) -> Power:
+def power(found: Estimate, *, alpha: float = SIGNIFICANT, one_sided: bool = False) -> Power:
     """Return what a comparison with the spread and the clusters of `found` can see.
 
     The one-sample t test of statsmodels on the clusters: the standard error of `found`, times the
@@ -31,11 +31,11 @@ def power(found: Estimate) -> Power:
     if found.error is None or found.error <= 0 or found.clusters < 2:
         return Power(None, None, found.n)
     test = require("statsmodels.stats.power", extra="eval").TTestPower()
+    sides = {"alternative": "larger" if one_sided else "two-sided", "alpha": alpha, "power": POWER}
     spread = found.error * found.clusters**0.5
-    effect = test.solve_power(nobs=found.clusters, alpha=SIGNIFICANT, power=POWER)
-    groups = test.solve_power(effect_size=WANTED / spread, alpha=SIGNIFICANT, power=POWER)
-    needed = float(groups) * found.n / found.clusters
-    return Power(float(effect) * spread, _rounded(needed), found.n)
+    effect = float(test.solve_power(nobs=found.clusters, **sides))
+    groups = float(test.solve_power(effect_size=WANTED / spread, **sides))
+    return Power(effect * spread, _rounded(groups * found.n / found.clusters), found.n)
 
 
 def _rounded(questions: float) -> int:

@@ -177,6 +177,25 @@ def contrast(
     return replace(found, n=len(row), p=p, test=SIGN_FLIP)
 
 
+def shortfall(
+    values: Values, clusters: Clusters | None = None, *, seed: int, resamples: int = 9999
+) -> Estimate:
+    """Return the mean of `values` with the one-sided p of it being zero or more; no interval.
+
+    The sign-flip test of clusters again: small p, hardly zero or more.
+    """
+    scored = {i: v for i, v in values.items() if v is not None}
+    unscored = len(values) - len(scored)
+    if not scored:
+        return Estimate(None, None, None, 0, unscored, "no question was scored on both sides")
+    row = np.array(list(scored.values()), dtype=np.float64)
+    sums = np.bincount(_groups(list(scored), clusters), weights=row).astype(np.float64)
+    p = float(sign_flip(sums[None], seed=seed, resamples=resamples, alternative="less")[0])
+    return Estimate(
+        float(row.mean()), None, None, len(row), unscored, p=p, test=SIGN_FLIP, clusters=len(sums)
+    )
+
+
 def holm(found: Sequence[Estimate]) -> list[Estimate]:
     """Return the estimates of one family, in their order, with Holm's adjusted p."""
     tested = [e.p for e in found if e.p is not None]

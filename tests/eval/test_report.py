@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from assistant.answer import Answer, Ask
+from eval.compare import compare
 from eval.metrics import score_all
+from eval.past import read_report
 from eval.question import Question
 from eval.recipe import Arm
 from eval.report import Report, as_html, as_markdown, write_report
@@ -183,3 +185,14 @@ def test_a_report_of_one_arm_and_one_question_is_still_a_report(report: Report) 
     )
     assert "was not measured" in as_html(small)
     assert "rag: not in this run" in as_html(small)
+
+
+def test_a_written_report_compares_with_itself_without_a_change(
+    report: Report, tmp_path: Path
+) -> None:
+    write_report(report, tmp_path)
+    past = read_report(tmp_path)
+    found = compare(past, past, None, resamples=99)
+    assert found.questions == len(report.questions)
+    assert {change.difference.mean for change in found.changes} == {0}
+    assert past.answers["rag", "q3"].startswith("FAIL")

@@ -105,6 +105,29 @@ def test_the_stated_number_of_questions_suffices_for_five_points() -> None:
     assert 0.7 <= np.mean(np.abs(t) > stats.t.ppf(0.975, needed - 1)) <= 0.9
 
 
+@pytest.mark.parametrize("design", DESIGNS, ids=str)
+def test_the_gate_raises_no_more_false_alarms_than_stated(design: Design) -> None:
+    noise = 3 * np.sqrt(0.05 * 0.95 / SETS)
+    for gain, most in ((0.0, 0.03), (-0.05, 0.05 + noise)):  # no change; exactly at the margin
+        differences = simulate(design, base=0.6, gain=gain, seed=20)
+        moved = (differences + 0.05).sum(axis=2)
+        p = sign_flip(moved, seed=1, resamples=999, alternative="less")
+        assert np.mean(p <= 0.05) <= most
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=str)
+def test_the_gate_stops_the_regression_that_it_states(design: Design) -> None:
+    pilot = simulate(design, base=0.6, gain=0.0, seed=21)
+    found = [
+        contrast(values_of(one), clusters_of(one), seed=1, resamples=199) for one in pilot[:40]
+    ]
+    stated = float(np.median([power(one, one_sided=True).detectable or 0 for one in found]))
+    differences = simulate(design, base=0.6, gain=-0.05 - stated, seed=22)
+    moved = (differences + 0.05).sum(axis=2)
+    stopped = np.mean(sign_flip(moved, seed=1, resamples=999, alternative="less") <= 0.05)
+    assert 0.7 <= stopped <= 0.9
+
+
 def values_of(one: Rows) -> dict[str, float | None]:
     return {f"q{i}": float(v) for i, v in enumerate(one.ravel())}
 
