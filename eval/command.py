@@ -19,8 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_ = actions.add_parser("run", help="answer the questions by every arm and report")
     run_.add_argument("recipe", type=Path, metavar="CONFIG.toml", help="questions and arms")
     run_.add_argument("--limit", type=int, metavar="N", help="draw N questions, each kind fairly")
+    run_.add_argument("--out", type=Path, metavar="DIR", help="report folder")
     run_.add_argument(
-        "--out", type=Path, metavar="DIR", help="report folder; one that was stopped goes on"
+        "--repeat", type=int, metavar="N", help="answers to each question by arms that sample"
     )
     run_.add_argument("--arms", metavar="A,B", help="only these arms")
     compare_ = actions.add_parser(
@@ -56,10 +57,12 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     recipe = read_recipe(args.recipe)
     if args.arms is not None:
         recipe = recipe.only([name.strip() for name in args.arms.split(",") if name.strip()])
-    if args.limit is not None:
-        if args.limit < 1:
-            raise UsageError(f"--limit {args.limit}: it starts at 1.")
-        recipe = recipe.model_copy(update={"limit": args.limit})
+    for name in ("limit", "repeat"):
+        value = getattr(args, name)
+        if value is not None:
+            if value < 1:
+                raise UsageError(f"--{name} {value}: it starts at 1.")
+            recipe = recipe.model_copy(update={name: value})
     with open_workspace(settings) as workspace:
         return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out)
 
@@ -73,6 +76,9 @@ def render(result: Mapping[str, Any]) -> str:
     if "sentences" not in result:
         return str(result["html"])
     lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]
+    if result.get("unanswered"):
+        lines += ["", f"{result['unanswered']} answers failed: left out, and shown in the report."]
+        lines.append("Run the same command again to ask for those alone.")
     return "\n".join([*lines, "", f"Report: {result['html']}"])
 
 

@@ -1,7 +1,7 @@
 """A report that was written before, read back so that another can be compared with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,14 +73,10 @@ def read_report(folder: Path) -> PastReport:
             folder=folder,
             questions={row["id"]: row for row in content["questions"]},
             arms=tuple(content["summary"]["arms"]),
-            scores={
-                (row["arm"], row["question_id"]): {
-                    name: score["value"] for name, score in row["scores"].items()
-                }
-                for row in rows
-            },
+            scores=_means(rows),
             answers={
-                (row["arm"], row["question_id"]): row["answer"] or row["error"] for row in rows
+                (row["arm"], row["question_id"]): row["answer"] or row["error"]
+                for row in reversed(rows)  # of repeated answers, the first
             },
             manifest=content["manifest"],
         )
@@ -91,6 +87,23 @@ def read_report(folder: Path) -> PastReport:
             f"{path} is not a report that can be compared: {error!r} is missing.",
             hint="Reports of older versions kept no answers. Run the evaluation again.",
         ) from None
+
+
+def _means(
+    rows: Sequence[Mapping[str, Any]],
+) -> dict[tuple[str, str], dict[str, float | None]]:
+    """Return the scores of each arm and question, averaged over repeated answers."""
+    values: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        card = values.setdefault((row["arm"], row["question_id"]), {})
+        for name, score in row["scores"].items():
+            scored = card.setdefault(name, [])
+            if score["value"] is not None:
+                scored.append(score["value"])
+    return {
+        place: {name: sum(v) / len(v) if v else None for name, v in card.items()}
+        for place, card in values.items()
+    }
 
 
 def check_same_questions(a: PastReport, b: PastReport) -> None:

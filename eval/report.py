@@ -93,6 +93,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             {
                 "question_id": outcome.question_id,
                 "arm": outcome.arm,
+                "repeat": outcome.repeat,
                 "answer": None if outcome.answer is None else outcome.answer.answer,
                 "error": outcome.error,
                 "scores": {name: asdict(score) for name, score in card.items()},
@@ -199,6 +200,7 @@ def _items(report: Report) -> list[dict[str, Any]]:
     by_place = {
         (o.question_id, o.arm): (o, card)
         for o, card in zip(report.outcomes, report.cards, strict=True)
+        if o.repeat == 0
     }
     items = []
     for question in report.questions:

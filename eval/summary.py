@@ -110,13 +110,18 @@ class Table:
     """Scores by arm, metric and question."""
 
     def __init__(self, outcomes: Sequence[Outcome], cards: Sequence[Mapping[str, Score]]) -> None:
-        self._scores = {
-            (o.arm, o.question_id): card for o, card in zip(outcomes, cards, strict=True)
-        }
+        self._cards: dict[tuple[str, str], list[Mapping[str, Score]]] = {}
+        for outcome, card in zip(outcomes, cards, strict=True):
+            self._cards.setdefault((outcome.arm, outcome.question_id), []).append(card)
 
     def values(self, arm: str, metric: str, ids: Sequence[str]) -> Values:
-        """Return question id -> value; None is unscored."""
-        return {i: self._scores[arm, i][metric].value for i in ids}
+        """Return question id -> value, the mean over repeated answers; None is unscored."""
+        return {i: self._value(self._cards[arm, i], metric) for i in ids}
+
+    @staticmethod
+    def _value(cards: Sequence[Mapping[str, Score]], metric: str) -> float | None:
+        scored = [v for card in cards if (v := card[metric].value) is not None]
+        return sum(scored) / len(scored) if scored else None
 
 
 def flipped(estimate: Estimate) -> Estimate:
@@ -265,15 +270,17 @@ def _abstention(
 ) -> Abstention:
     answerable = {q.id: q.answerable for q in questions}
     mine = [o for o in outcomes if o.arm == arm]
-    said = {
-        o.question_id: float(not answerable[o.question_id])
-        for o in mine
-        if o.answer and o.answer.abstained
-    }
+    abstained: dict[str, list[bool]] = {}
+    for o in mine:
+        said_so = abstained.setdefault(o.question_id, [])
+        if o.answer is not None:
+            said_so.append(o.answer.abstained)
+    # The first answer decides what an arm said; what it does on average is in the recall.
+    said = {i: float(not answerable[i]) for i, each in abstained.items() if any(each[:1])}
     asked = {
-        o.question_id: float(o.answer.abstained) if o.answer else None
-        for o in mine
-        if not answerable[o.question_id]
+        i: sum(each) / len(each) if each else None
+        for i, each in abstained.items()
+        if not answerable[i]
     }
     return Abstention(
         precision=estimate(said, draws.clusters, seed=draws.seed),
