@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant.answer import Answer, Citation, Evidence, Timings
+from assistant.answer import Answer, Citation, Evidence, Support, Timings
 from ingest.errors import DataError
 
 
@@ -65,4 +65,8 @@ def _answer(row: dict[str, Any]) -> Answer:
     row["timings"] = Timings(**row["timings"])
     row["citations"] = tuple(Citation(**citation) for citation in row["citations"])
     row["evidence"] = tuple(Evidence(**evidence) for evidence in row["evidence"])
+    row["support"] = tuple(
+        Support(**{**sentence, "markers": tuple(sentence["markers"])})
+        for sentence in row.get("support", ())
+    )
     return Answer(**row)

@@ -13,7 +13,7 @@ from assistant import __version__
 from assistant.api.errors import add_handlers
 from assistant.api.guard import LOOPBACK_HOSTS, BodyLimit, Guard
 from assistant.api.parts import Parts
-from assistant.api.routes import adapters, ask, documents, health, jobs, search
+from assistant.api.routes import adapters, ask, documents, health, jobs, openai, search
 from assistant.intake import Intake
 from assistant.jobs import Jobs
 from assistant.uploads import Uploads
@@ -51,7 +51,7 @@ def create_app(workspace: Workspace, hosts: Collection[str] = LOOPBACK_HOSTS) ->
     app.add_middleware(BodyLimit, upload_bytes=workspace.settings.limits.upload_mb * 1_000_000)
     app.add_middleware(Guard, hosts=hosts)
     add_handlers(app)
-    for route in (ask, search, documents, jobs, adapters, health):
+    for route in (ask, search, documents, jobs, adapters, openai, health):
         app.include_router(route.router)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assistant.api.errors import problem, unexpected
+from assistant.api.errors import problem, refused, unexpected
 
 log = logging.getLogger(__name__)
 
@@ -67,21 +67,22 @@ class Guard:
         except Exception:  # the edge: whatever broke is logged, and the caller gets no trace of it
             log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
             if not begun:
-                await JSONResponse(unexpected(request_id), 500)(scope, receive, guarded)
+                await refused(scope["path"], 500, unexpected(request_id))(scope, receive, guarded)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
+        path: str = scope["path"]
         host = headers.get("host", "")
         # A foreign page can make its own name resolve to this machine (DNS rebinding); then the
         # browser believes it to be the same origin, but the Host header still says that name.
         if _name(host) not in self.hosts:
             message = f"This service does not answer to the name {host!r}."
-            return JSONResponse(problem("wrong_host", message, "Use http://localhost."), 421)
+            return refused(path, 421, problem("wrong_host", message, "Use http://localhost."))
         # A foreign page can post a form here without asking first. It cannot hide its origin.
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             message = f"A page from {origin} may not use this service."
-            return JSONResponse(problem("foreign_origin", message), 403)
+            return refused(path, 403, problem("foreign_origin", message))
         return None
 
 

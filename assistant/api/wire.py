@@ -2,9 +2,10 @@
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from assistant.answer import Ask, parse_model
+from assistant.api.schema import checked_schema
 from assistant.prompt import Turn
 
 
@@ -44,13 +45,18 @@ class AskBody(Wire):
     stream: bool = False
     """Send `evidence`, `text`, ... and `done` as server-sent events."""
 
+    @field_validator("schema_")
+    @classmethod
+    def _is_a_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if schema is None else checked_schema(schema)
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.model is not None and self.model_fields_set & {"mode", "adapter"}:
             raise ValueError("give either `model` or `mode` and `adapter`")
         return self
 
-    def ask(self) -> Ask:
+    def ask(self, request_id: str = "") -> Ask:
         """Return the question as the assistant takes it."""
         mode, adapter = (self.mode, self.adapter) if self.model is None else parse_model(self.model)
         return Ask(
@@ -61,6 +67,7 @@ class AskBody(Wire):
             history=tuple(Turn(turn.question, turn.answer) for turn in self.history),
             top_k=self.top_k,
             schema=self.schema_,
+            request_id=request_id,
         )
 
 
@@ -95,6 +102,15 @@ class CitationReply(Place):
     quote: str
 
 
+class SupportReply(Wire):
+    """A sentence of the answer that cited passages bear out."""
+
+    text: str
+    markers: list[int]
+    score: float
+    """Share of its telling words that the passages hold, 0 to 1."""
+
+
 class UsageReply(Wire):
     """Tokens."""
 
@@ -117,6 +133,10 @@ class AskReply(Wire):
     answer: str
     abstained: bool
     citations: list[CitationReply]
+    support: list[SupportReply]
+    """The sentences that are cited, in their order."""
+    markers_removed: int
+    """Passage numbers that the model wrote and that nothing bears out."""
     mode: str
     model: str
     adapter: str | None
@@ -124,6 +144,8 @@ class AskReply(Wire):
     timings_ms: TimingsReply
     evidence_dropped: int
     """Passages that were found but did not fit into the window."""
+    history_dropped: int
+    """Earlier turns that did not fit; only `/v1` leaves any out."""
     request_id: str
 
 

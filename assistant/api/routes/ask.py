@@ -32,15 +32,16 @@ async def ask(body: AskBody, parts: PartsOf, request: Request) -> Any:
     The events are `evidence`, any number of `text`, and `done` with the whole body; or `error` as
     the last one, and then there is no answer.
     """
-    question = body.ask()
-    await asyncio.to_thread(_check, question, parts)
+    question = body.ask(request.state.request_id)
+    await asyncio.to_thread(check, question, parts)
     assistant = parts.workspace.assistant
     if not body.stream:
         return JSONResponse((await assistant.answer(question)).body())
     return await _streamed(assistant.stream(question), request.state.request_id)
 
 
-def _check(ask: Ask, parts: Parts) -> None:
+def check(ask: Ask, parts: Parts) -> None:
+    """Refuse a question that is too long, or that asks about nothing."""
     check_length(ask.question, parts)
     if ask.mode in ("rag", "combined"):
         parts.workspace.check_collection(ask.collection)

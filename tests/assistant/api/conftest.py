@@ -1,11 +1,15 @@
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from assistant.api.app import create_app
@@ -71,3 +75,31 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
         name, data = block.split("\n")
         found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return found
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """Serve an app on a real socket; yields its address."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def tuned(workspace: SmallWorkspace, reference: str) -> None:
+    """Put an adapter that fits into the workspace."""
+    folder = workspace.adapters.folder.joinpath(*reference.split(":"))
+    folder.mkdir(parents=True)
+    manifest = {
+        "prompt_fingerprint": workspace.prompt_fingerprint,
+        "base_sha256": workspace.base_sha256,
+        "created": "2026-03-01T12:00:00+00:00",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
