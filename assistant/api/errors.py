@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from ingest.errors import GroundtuneError, TooLargeError
+from ingest.errors import GroundtuneError, RateError, TooLargeError
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,8 @@ def add_handlers(app: FastAPI) -> None:
         if error.http_status >= 500:
             log.warning("%s %s: %s", request.method, request.url.path, error.message)
         headers = {"Retry-After": str(RETRY_AFTER_S)} if error.http_status == 503 else None
+        if isinstance(error, RateError):
+            headers = {"Retry-After": str(error.retry_after_s)}
         path = request.url.path
         if path.startswith(OPENAI):
             status, code = _as_openai(error)

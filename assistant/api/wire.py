@@ -1,11 +1,12 @@
 """What goes over the wire. Stored and computed things have types of their own elsewhere."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from assistant.answer import Ask, parse_model
 from assistant.api.schema import checked_schema
+from assistant.feedback import Opinion
 from assistant.prompt import Turn
 
 
@@ -69,6 +70,21 @@ class AskBody(Wire):
             schema=self.schema_,
             request_id=request_id,
         )
+
+
+class FeedbackBody(Wire):
+    """What somebody says about an answer."""
+
+    request_id: str = Field(pattern="^[0-9a-f]{32}$")
+    """As the answer has it."""
+    rating: Literal["up", "down"]
+    correction: str | None = Field(default=None, max_length=20_000)
+    """What the answer should have been."""
+    comment: str | None = Field(default=None, max_length=4_000)
+
+    def opinion(self) -> Opinion:
+        """Return it as it is kept."""
+        return Opinion(self.request_id, self.rating, self.correction, self.comment)
 
 
 class SearchBody(Wire):
@@ -275,3 +291,34 @@ class ReadyReply(Wire):
     ready: bool
     parts: dict[str, str]
     """`ok`, or what is wrong."""
+
+
+class FeedbackReply(Wire):
+    """What was noted."""
+
+    request_id: str
+    rating: str
+
+
+class OpinionReply(FeedbackReply):
+    """What somebody said, and what it is about."""
+
+    created: float
+    correction: str | None
+    comment: str | None
+    collection: str
+    mode: str
+    model: str
+    adapter: str | None
+    history: list[list[str]]
+    question: str
+    answer: str
+    abstained: bool
+    evidence: list[dict[str, Any]]
+    """The passages in the prompt; `cited` says whether the answer cites it."""
+
+
+class OpinionsReply(Wire):
+    """Feedback, newest first."""
+
+    feedback: list[OpinionReply]

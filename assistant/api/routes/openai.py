@@ -14,10 +14,11 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from assistant.adapter import Adapter
 from assistant.answer import MODES, Answer, Ask, Event, Finished, Said
+from assistant.api.door import Asker
 from assistant.api.errors import openai_problem, unexpected
 from assistant.api.openai_wire import ChatBody, ChatReply, ModelReply, ModelsReply
 from assistant.api.parts import Parts, PartsOf
-from assistant.api.routes.ask import check
+from assistant.api.routes.ask import answered, answering, check
 from assistant.api.sse import HEADERS
 from ingest.errors import GroundtuneError, NotFoundError
 
@@ -28,13 +29,13 @@ OWNER = "groundtune"
 
 
 @router.get("/models", response_model=ModelsReply)
-def models(parts: PartsOf) -> dict[str, Any]:
+def models(parts: PartsOf, access: Asker) -> dict[str, Any]:
     """List what `model` can be: an arm, or a tuned arm with its adapter."""
     return {"object": "list", "data": _models(parts)}
 
 
 @router.get("/models/{model}", response_model=ModelReply)
-def model(model: str, parts: PartsOf) -> dict[str, Any]:
+def model(model: str, parts: PartsOf, access: Asker) -> dict[str, Any]:
     """Show one of them."""
     for listed in _models(parts):
         if listed["id"] == model:
@@ -47,17 +48,18 @@ def model(model: str, parts: PartsOf) -> dict[str, Any]:
     response_model=ChatReply,
     responses={200: {"content": {"text/event-stream": {}}}},
 )
-async def chat(body: ChatBody, parts: PartsOf, request: Request) -> Any:
+async def chat(body: ChatBody, parts: PartsOf, access: Asker, request: Request) -> Any:
     """Answer the last message of a conversation; with `stream`, in chunks.
 
     The answer's markers are in `annotations`, all else that we know of it in `groundtune`.
     """
-    ask = body.ask(body.collection or "default", request.state.request_id)
-    await asyncio.to_thread(check, ask, parts)
+    ask = body.ask(body.collection or access.home, request.state.request_id)
+    await asyncio.to_thread(check, ask, parts, access)
     reply = _Reply(body, ask, str(request.base_url))
     if not body.stream:
-        return JSONResponse(reply.whole(await parts.workspace.assistant.answer(ask)))
-    events = parts.workspace.assistant.stream(ask)
+        return JSONResponse(reply.whole(await answered(ask, parts, access)))
+    request.state.turnstile.enter()
+    events = answering(ask, parts, access)
     first = await anext(events)  # what is wrong with the request is an ordinary error
     chunks = _chunks(first, events, reply)
     return StreamingResponse(chunks, media_type="text/event-stream", headers=HEADERS)
