@@ -17,7 +17,7 @@ class Prose:
 
     def __init__(self) -> None:
         self._held = ""
-        self._shown = ""
+        self._shown: list[str] = []
         self._json = False
 
     def push(self, text: str) -> str:
@@ -31,9 +31,11 @@ class Prose:
         if not self._json:
             ready = MARKER.sub("", ready)
             ready = ready if self._shown else ready.lstrip()
-        self._shown += ready
+        if ready:
+            self._shown.append(ready)
         return ready
 
     def rest(self, answer: str) -> str:
         """Return what is left to show of the finished `answer`, its markers included."""
-        return answer.removeprefix(self._shown) if answer.startswith(self._shown) else ""
+        shown = "".join(self._shown)
+        return answer[len(shown) :] if answer.startswith(shown) else ""

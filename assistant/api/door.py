@@ -56,8 +56,12 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        path: str = scope.get("path", "")
-        if scope["type"] != "http" or path in OPEN or path.startswith(OPEN_BELOW):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        scope["state"]["private"] = not self._key_needed
+        if path in OPEN or path.startswith(OPEN_BELOW):
             await self.app(scope, receive, send)
             return
         try:

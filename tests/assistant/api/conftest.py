@@ -2,7 +2,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from assistant.api.app import create_app
+from assistant.keys import Keys
 from tests.fakes import ScriptedEngine, SmallWorkspace, small_workspace
 
 URL = "http://127.0.0.1:8000"
@@ -46,6 +47,12 @@ class Service(NamedTuple):
                 return job
             time.sleep(0.01)
         raise AssertionError("the job does not end")
+
+    def key(self, *roles: str, collections: Collection[str] | None = None) -> dict[str, str]:
+        """Make a key; return the headers that show it."""
+        keys = Keys(self.workspace.registry.engine)
+        _, text = keys.create("someone", roles=roles, collections=collections)
+        return {"Authorization": f"Bearer {text}"}
 
     def documents(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.client.get("/api/documents").json()["documents"]
