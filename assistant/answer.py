@@ -28,6 +28,20 @@ class Ask:
     max_tokens: int | None = None
     temperature: float = 0.0
     seed: int = 0
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer; they are not part of it."""
+    system: str = ""
+    """More instructions, below the house's own. Tuned modes leave them out: an adapter is asked
+    exactly what it was trained on."""
+    forget: bool = False
+    """Where the window is too small, leave out the oldest turns before any evidence."""
+    request_id: str = ""
+    """Names the answer; empty makes a name up."""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether an adapter answers."""
+        return self.mode in ("finetuned", "combined")
 
 
 def parse_model(name: str) -> tuple[str, str | None]:
@@ -75,6 +89,17 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Support:
+    """A sentence of the answer that cited passages bear out."""
+
+    text: str
+    markers: tuple[int, ...]
+    """The passages, best first."""
+    score: float
+    """Share of the sentence's telling words that they hold, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Milliseconds of wall time."""
 
@@ -107,6 +132,12 @@ class Answer:
     request_id: str
     raw: str = field(default="", repr=False)
     """The model's own words, before citations were attached."""
+    support: tuple[Support, ...] = ()
+    """The sentences that are cited, in their order."""
+    markers_removed: int = 0
+    """Passage numbers that the model wrote and that nothing bears out."""
+    history_dropped: int = 0
+    """Earlier turns that were left out because the window was full."""
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body of `POST /api/ask`."""
@@ -129,6 +160,10 @@ class Answer:
                 }
                 for c in self.citations
             ],
+            "support": [
+                {"text": s.text, "markers": list(s.markers), "score": s.score} for s in self.support
+            ],
+            "markers_removed": self.markers_removed,
             "mode": self.mode,
             "model": self.model,
             "adapter": self.adapter,
@@ -143,6 +178,7 @@ class Answer:
                 "total": round(self.timings.total, 1),
             },
             "evidence_dropped": self.evidence_dropped,
+            "history_dropped": self.history_dropped,
             "request_id": self.request_id,
         }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from ingest.errors import ConfigError
 
@@ -120,6 +120,37 @@ class LimitSettings(Section):
     """Largest upload, in megabytes."""
     question_chars: int = Field(default=8000, ge=1)
     """Longest question, in characters."""
+    silence_s: float = Field(default=30, gt=0)
+    """Longest wait, in seconds, for a client to send or to take the next bytes."""
+
+
+class SecuritySettings(Section):
+    """Who may use the service."""
+
+    require_key: bool = False
+    """Ask for an access key on this machine too; set it behind a reverse proxy. A service that
+    others can reach always asks."""
+    hosts: tuple[str, ...] = ()
+    """More names that the service answers to, such as `assistant.example.org`; as a variable,
+    separated by commas."""
+    requests_per_minute: int = Field(default=600, ge=0)
+    """For each key, with bursts of as many; 0 sets no limit."""
+    streams: int = Field(default=16, ge=0)
+    """Streams open at the same time for each key; 0 sets no limit."""
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _split(cls, hosts: Any) -> Any:
+        return hosts.replace(",", " ").split() if isinstance(hosts, str) else hosts
+
+
+class FeedbackSettings(Section):
+    """What is remembered of answers, so that a rating can refer to one."""
+
+    keep_answers: int = Field(default=10_000, ge=0)
+    """The newest answers that are remembered; 0 remembers none, and then none can be rated."""
+    keep_days: float = Field(default=30, gt=0)
+    """Days after which an answer that nobody rated is forgotten."""
 
 
 class Settings(Section):
@@ -134,6 +165,8 @@ class Settings(Section):
     retrieval: RetrievalSettings = RetrievalSettings()
     answer: AnswerSettings = AnswerSettings()
     limits: LimitSettings = LimitSettings()
+    security: SecuritySettings = SecuritySettings()
+    feedback: FeedbackSettings = FeedbackSettings()
 
 
 @dataclass(frozen=True, slots=True)

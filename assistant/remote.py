@@ -32,11 +32,17 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
     EngineUnavailableError if no server answers.
     """
 
-    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
-        """Work through the server at `url`; `transport` None takes the network."""
+    def __init__(
+        self, url: str, transport: httpx.BaseTransport | None = None, key: str = ""
+    ) -> None:
+        """Work through the server at `url`; `transport` None takes the network.
+
+        `key` is an access key, for a server that asks for one.
+        """
         self._url = url
         self._client = httpx.Client(
             base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
             transport=transport,
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             trust_env=False,  # a proxy has no business between two processes of one machine

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from assistant.access import OWNER, Access
 from assistant.adapter import AdapterStore
 from assistant.assistant import Assistant, Contract, Voice
 from assistant.chat_template import read_chat_template
@@ -182,13 +183,13 @@ class Workspace(AbstractContextManager["Workspace"]):
         other.embedder, other.index = self.embedder, self.index
         return other
 
-    def check_collection(self, collection: str) -> None:
-        """Refuse a collection that holds nothing.
+    def check_collection(self, collection: str, access: Access = OWNER) -> None:
+        """Refuse a collection that holds nothing, or is not one of those that `access` sees.
 
         Raises:
             NotFoundError: says which collections exist.
         """
-        known = self.registry.collections()
+        known = access.seen(self.registry.collections())
         if collection not in known:
             listed = f"There are: {', '.join(known)}." if known else "No documents yet."
             raise NotFoundError(

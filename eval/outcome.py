@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from assistant.answer import Answer, Citation, Evidence, Timings
+from assistant.answer import Answer, Citation, Evidence, Support, Timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,9 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
             "timings": Timings(**row["timings"]),
             "citations": tuple(Citation(**citation) for citation in row["citations"]),
             "evidence": tuple(Evidence(**evidence) for evidence in row["evidence"]),
+            "support": tuple(
+                Support(**{**sentence, "markers": tuple(sentence["markers"])})
+                for sentence in row["support"]
+            ),
         }
     )

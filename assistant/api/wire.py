@@ -1,10 +1,12 @@
 """What goes over the wire. Stored and computed things have types of their own elsewhere."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from assistant.answer import Ask, parse_model
+from assistant.api.schema import checked_schema
+from assistant.feedback import Opinion
 from assistant.prompt import Turn
 
 
@@ -44,13 +46,18 @@ class AskBody(Wire):
     stream: bool = False
     """Send `evidence`, `text`, ... and `done` as server-sent events."""
 
+    @field_validator("schema_")
+    @classmethod
+    def _is_a_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if schema is None else checked_schema(schema)
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.model is not None and self.model_fields_set & {"mode", "adapter"}:
             raise ValueError("give either `model` or `mode` and `adapter`")
         return self
 
-    def ask(self) -> Ask:
+    def ask(self, request_id: str = "") -> Ask:
         """Return the question as the assistant takes it."""
         mode, adapter = (self.mode, self.adapter) if self.model is None else parse_model(self.model)
         return Ask(
@@ -61,7 +68,23 @@ class AskBody(Wire):
             history=tuple(Turn(turn.question, turn.answer) for turn in self.history),
             top_k=self.top_k,
             schema=self.schema_,
+            request_id=request_id,
         )
+
+
+class FeedbackBody(Wire):
+    """What somebody says about an answer."""
+
+    request_id: str = Field(pattern="^[0-9a-f]{32}$")
+    """As the answer has it."""
+    rating: Literal["up", "down"]
+    correction: str | None = Field(default=None, max_length=20_000)
+    """What the answer should have been."""
+    comment: str | None = Field(default=None, max_length=4_000)
+
+    def opinion(self) -> Opinion:
+        """Return it as it is kept."""
+        return Opinion(self.request_id, self.rating, self.correction, self.comment)
 
 
 class SearchBody(Wire):
@@ -95,6 +118,15 @@ class CitationReply(Place):
     quote: str
 
 
+class SupportReply(Wire):
+    """A sentence of the answer that cited passages bear out."""
+
+    text: str
+    markers: list[int]
+    score: float
+    """Share of its telling words that the passages hold, 0 to 1."""
+
+
 class UsageReply(Wire):
     """Tokens."""
 
@@ -117,6 +149,10 @@ class AskReply(Wire):
     answer: str
     abstained: bool
     citations: list[CitationReply]
+    support: list[SupportReply]
+    """The sentences that are cited, in their order."""
+    markers_removed: int
+    """Passage numbers that the model wrote and that nothing bears out."""
     mode: str
     model: str
     adapter: str | None
@@ -124,6 +160,8 @@ class AskReply(Wire):
     timings_ms: TimingsReply
     evidence_dropped: int
     """Passages that were found but did not fit into the window."""
+    history_dropped: int
+    """Earlier turns that did not fit; only `/v1` leaves any out."""
     request_id: str
 
 
@@ -253,3 +291,34 @@ class ReadyReply(Wire):
     ready: bool
     parts: dict[str, str]
     """`ok`, or what is wrong."""
+
+
+class FeedbackReply(Wire):
+    """What was noted."""
+
+    request_id: str
+    rating: str
+
+
+class OpinionReply(FeedbackReply):
+    """What somebody said, and what it is about."""
+
+    created: float
+    correction: str | None
+    comment: str | None
+    collection: str
+    mode: str
+    model: str
+    adapter: str | None
+    history: list[list[str]]
+    question: str
+    answer: str
+    abstained: bool
+    evidence: list[dict[str, Any]]
+    """The passages in the prompt; `cited` says whether the answer cites it."""
+
+
+class OpinionsReply(Wire):
+    """Feedback, newest first."""
+
+    feedback: list[OpinionReply]

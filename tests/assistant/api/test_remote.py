@@ -1,18 +1,14 @@
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from assistant.api.app import create_app
 from assistant.remote import RemoteWorkspace
 from ingest.errors import EngineUnavailableError, NotFoundError, TooLargeError, UsageError
 from ingest.pipeline import Upload, find_files
-from tests.assistant.api.conftest import PUMP
+from tests.assistant.api.conftest import PUMP, listening
 from tests.fakes import ScriptedEngine, small_workspace
 
 
@@ -22,15 +18,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("home")
     engine = ScriptedEngine("The latch screws are tightened to 2.1 N.m.")
     app = create_app(small_workspace(home, engine, limits={"upload_mb": 1, "question_chars": 200}))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with listening(app) as address:
+        yield address
 
 
 @pytest.fixture
