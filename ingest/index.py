@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ingest.document import Chunk, Document, Record
 from ingest.embed import Embedder
 from ingest.registry import Registry
-from ingest.vectors import ChromaVectors
+from ingest.stores.vectors import Vectors
 
 
 class Scored(NamedTuple):
@@ -19,7 +19,7 @@ class Scored(NamedTuple):
 class Index:
     """Stores documents with their chunks and finds chunks again, by meaning and by words."""
 
-    def __init__(self, registry: Registry, vectors: ChromaVectors, embedder: Embedder) -> None:
+    def __init__(self, registry: Registry, vectors: Vectors, embedder: Embedder) -> None:
         self.registry = registry
         self.vectors = vectors
         self.embedder = embedder
@@ -40,7 +40,7 @@ class Index:
         if rows is not None:
             self.vectors.add(fresh, rows)
         self.registry.put(document, chunks)
-        self.vectors.remove(sorted(old - new))
+        self.vectors.remove(sorted(old - new), collection=document.collection)
         self.registry.clear_pending(in_doubt)
 
     def delete(self, document_id: str) -> Record:
@@ -53,7 +53,7 @@ class Index:
         ids = [chunk.id for chunk in chunks]
         self.registry.set_pending(ids)
         self.registry.remove(document_id)
-        self.vectors.remove(ids)
+        self.vectors.remove(ids, collection=record.collection)
         self.registry.clear_pending(ids)
         return record
 
@@ -102,5 +102,6 @@ class Index:
         return [Scored(chunk, score) for chunk, score in found]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of files and connections."""
+        self.vectors.close()
         self.registry.close()
