@@ -44,6 +44,9 @@ class Registry:
         except (DBAPIError, OSError) as error:
             what = error.orig if isinstance(error, DBAPIError) else error.strerror
             raise StoreError(f"{self.place} cannot be opened: {what}.") from None
+        except StoreError:
+            self.close()
+            raise
 
     @property
     def engine(self) -> Engine:

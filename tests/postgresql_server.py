@@ -4,9 +4,12 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from sqlalchemy import create_engine, text
 
 from tests.ollama_server import free_port
 
@@ -23,14 +26,15 @@ def find_binaries() -> Path | None:
 
 
 @contextmanager
-def started(binaries: Path, folder: Path) -> Iterator[str]:
-    """Run a cluster in `folder` and yield the address of its first database; stop it at the end."""
-    folder.mkdir(parents=True, exist_ok=True)
+def started(binaries: Path) -> Iterator[str]:
+    """Run a cluster in a new folder and yield the address of its first database."""
+    with tempfile.TemporaryDirectory(prefix="groundtune-") as folder:
+        yield from _run(binaries, Path(folder))
+
+
+def _run(binaries: Path, folder: Path) -> Iterator[str]:
     user = _user()  # PostgreSQL refuses to run as root
     if user is not None:
-        for parent in (folder, *folder.parents):
-            if parent.owner() == "root" and parent != Path("/") and not parent.is_mount():
-                parent.chmod(parent.stat().st_mode | 0o011)  # to be walked through, no more
         shutil.chown(folder, user)
     secret = folder / "password"
     secret.write_text(PASSWORD, encoding="utf-8")
@@ -63,6 +67,15 @@ def started(binaries: Path, folder: Path) -> Iterator[str]:
         yield f"postgresql://tester:{PASSWORD}@127.0.0.1:{port}/postgres"
     finally:
         run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+
+
+def empty(url: str) -> None:
+    """Throw away all that lies in a database."""
+    engine = create_engine(url.replace("postgresql", "postgresql+pg8000", 1))
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
 
 
 def _user() -> str | None:

@@ -71,8 +71,7 @@ class PostgreSQL:
         self._url = make_url(url).set(drivername="postgresql+pg8000")
         if self._url.password is None and (password := os.environ.get("PGPASSWORD")):
             self._url = self._url.set(password=password)
-        plain = self._url.set(drivername="postgresql", username=None, password=None)
-        self.place = plain.render_as_string()
+        self.place = self._url.set(drivername="postgresql").render_as_string()  # hides it
 
     def engine(self) -> Engine:
         """Return the database's engine."""
@@ -132,7 +131,7 @@ class PostgreSQL:
         documents: Collection[str] | None,
     ) -> list[Found]:
         """Return the best chunks that hold one of `words`, best first, equal ones by their id."""
-        plain = [f"'{_plain(word)}'" for word in words]
+        plain = [f"'{said}'" for word in words if (said := _plain(word))]
         values: dict[str, Any] = {"words": plain, "collection": collection, "limit": limit}
         if documents is not None:
             values["documents"] = sorted(documents)
@@ -146,7 +145,7 @@ class PostgreSQL:
 
         about = error.args[0] if error is not None and error.args else error
         code = about.get("C", "") if isinstance(about, dict) else ""
-        what = about.get("M", "") if isinstance(about, dict) else str(about)
+        what = str(about.get("M", "") if isinstance(about, dict) else about).rstrip(".")
         # SQLSTATE: connection, authorization, no database, resources, shutdown, system; read-only.
         lost = code[:2] in {"08", "28", "3D", "53", "57", "58"} or code in {"25006", "42501"}
         if isinstance(error, InterfaceError | OSError) or (

@@ -15,12 +15,19 @@ def chroma_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a cluster's first database, which has the rights to make others."""
+def postgresql_url() -> Iterator[str]:
+    """The address of a database that all of these tests share."""
     binaries = postgresql_server.find_binaries()
     if binaries is None:
         if os.environ.get("CI"):
             pytest.fail(postgresql_server.MISSING)
         pytest.skip(postgresql_server.MISSING)
-    with postgresql_server.started(binaries, tmp_path_factory.mktemp("postgresql")) as url:
+    with postgresql_server.started(binaries) as url:
         yield url
+
+
+@pytest.fixture
+def empty_postgresql(postgresql_url: str) -> str:
+    """The same, with nothing in it."""
+    postgresql_server.empty(postgresql_url)
+    return postgresql_url
