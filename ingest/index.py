@@ -3,10 +3,16 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingest.document import Chunk, Document, Record
 from ingest.embed import Embedder
 from ingest.registry import Registry
 from ingest.stores.vectors import Vectors
+
+FEW, WIDE = 50, 4
+"""A search kept to more documents than `FEW` looks at `WIDE` times as many chunks first."""
 
 
 class Scored(NamedTuple):
@@ -80,12 +86,24 @@ class Index:
         `documents` are the ids of those that are searched; None is all of the collection, and an
         empty one finds nothing.
         """
-        near = self.vectors.search(
-            self.embedder.embed([query])[0],
-            collection=collection,
-            limit=limit,
-            documents=documents,
-        )
+        row = self.embedder.embed([query])[0]
+        if documents is not None and len(documents) > FEW:
+            # A store takes long to look through a long list, and most lists leave little out.
+            wide = self._near(row, collection, limit * WIDE, None)
+            kept = set(documents)
+            found = [scored for scored in wide if scored.chunk.document_id in kept][:limit]
+            if len(found) == limit or len(wide) < limit * WIDE:
+                return found
+        return self._near(row, collection, limit, documents)
+
+    def _near(
+        self,
+        row: NDArray[np.float32],
+        collection: str,
+        limit: int,
+        documents: Collection[str] | None,
+    ) -> list[Scored]:
+        near = self.vectors.search(row, collection=collection, limit=limit, documents=documents)
         chunks = self.registry.chunks([n.chunk_id for n in near])
         return [Scored(chunks[n.chunk_id], n.similarity) for n in near if n.chunk_id in chunks]
 

@@ -32,8 +32,8 @@ SELECT chunks.number, -words.rank AS score FROM chunks_fts AS words
 JOIN chunks ON chunks.number = words.rowid
 WHERE words.chunks_fts MATCH :match AND words.rank MATCH :rank AND collection = :collection
 """
-ENOUGH, MORE, ROUNDS = 4, 8, 3
-"""Times the chunks wanted that are ranked at first, then each time too few of them belong."""
+FIRST, LAST = 4, 128
+"""Times the chunks wanted that are ranked at first, and at most, before all of them are."""
 WITHIN = " AND document_id IN (SELECT value FROM json_each(:documents))"
 """One parameter, however many documents there are."""
 
@@ -107,18 +107,19 @@ class Sqlite:
         if documents is not None:
             values["documents"] = json.dumps(sorted(documents))
         within = "" if documents is None else WITHIN
-        enough = ENOUGH * limit
-        for _ in range(ROUNDS):
+        enough = FIRST * limit
+        while enough <= LAST * limit:
             best = connection.execute(text(BEST), {**values, "enough": enough}).all()
             values["numbers"] = json.dumps([row.number for row in best])
             rows = connection.execute(text(THESE + within), values)
             ids = {row.number: row.id for row in rows}
             found = [Found(row.number, -float(row.rank)) for row in best if row.number in ids]
+            share = len(found) / enough
             found = sorted(found, key=lambda one: (-one.score, ids[one.number]))[:limit]
             # Chunks that rank like the last one may have been cut off, and come first by their id.
             if len(best) < enough or (len(found) == limit and found[-1].score > -best[-1].rank):
                 return found
-            enough *= MORE
+            enough = max(4 * enough, int(2 * limit / max(share, 1e-9)))
         order = " ORDER BY words.rank, chunks.id LIMIT :limit"
         rows = connection.execute(text(ALL + within + order), {**values, "limit": limit})
         return [Found(row.number, float(row.score)) for row in rows]
