@@ -28,7 +28,7 @@ from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
 from ingest.pipeline import Pipeline
 from ingest.registry import Registry
-from ingest.vectors import ChromaVectors
+from ingest.stores.chroma import ChromaVectors
 
 
 class Workspace(AbstractContextManager["Workspace"]):

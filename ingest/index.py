@@ -3,10 +3,16 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingest.document import Chunk, Document, Record
 from ingest.embed import Embedder
 from ingest.registry import Registry
-from ingest.vectors import ChromaVectors
+from ingest.stores.vectors import Vectors
+
+FEW, WIDE = 50, 4
+"""A search kept to more documents than `FEW` looks at `WIDE` times as many chunks first."""
 
 
 class Scored(NamedTuple):
@@ -19,7 +25,7 @@ class Scored(NamedTuple):
 class Index:
     """Stores documents with their chunks and finds chunks again, by meaning and by words."""
 
-    def __init__(self, registry: Registry, vectors: ChromaVectors, embedder: Embedder) -> None:
+    def __init__(self, registry: Registry, vectors: Vectors, embedder: Embedder) -> None:
         self.registry = registry
         self.vectors = vectors
         self.embedder = embedder
@@ -40,7 +46,7 @@ class Index:
         if rows is not None:
             self.vectors.add(fresh, rows)
         self.registry.put(document, chunks)
-        self.vectors.remove(sorted(old - new))
+        self.vectors.remove(sorted(old - new), collection=document.collection)
         self.registry.clear_pending(in_doubt)
 
     def delete(self, document_id: str) -> Record:
@@ -53,7 +59,7 @@ class Index:
         ids = [chunk.id for chunk in chunks]
         self.registry.set_pending(ids)
         self.registry.remove(document_id)
-        self.vectors.remove(ids)
+        self.vectors.remove(ids, collection=record.collection)
         self.registry.clear_pending(ids)
         return record
 
@@ -80,12 +86,24 @@ class Index:
         `documents` are the ids of those that are searched; None is all of the collection, and an
         empty one finds nothing.
         """
-        near = self.vectors.search(
-            self.embedder.embed([query])[0],
-            collection=collection,
-            limit=limit,
-            documents=documents,
-        )
+        row = self.embedder.embed([query])[0]
+        if documents is not None and len(documents) > FEW:
+            # A store takes long to look through a long list, and most lists leave little out.
+            wide = self._near(row, collection, limit * WIDE, None)
+            kept = set(documents)
+            found = [scored for scored in wide if scored.chunk.document_id in kept][:limit]
+            if len(found) == limit or len(wide) < limit * WIDE:
+                return found
+        return self._near(row, collection, limit, documents)
+
+    def _near(
+        self,
+        row: NDArray[np.float32],
+        collection: str,
+        limit: int,
+        documents: Collection[str] | None,
+    ) -> list[Scored]:
+        near = self.vectors.search(row, collection=collection, limit=limit, documents=documents)
         chunks = self.registry.chunks([n.chunk_id for n in near])
         return [Scored(chunks[n.chunk_id], n.similarity) for n in near if n.chunk_id in chunks]
 
@@ -102,5 +120,6 @@ class Index:
         return [Scored(chunk, score) for chunk, score in found]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of files and connections."""
+        self.vectors.close()
         self.registry.close()

@@ -8,7 +8,7 @@ from ingest.document import Chunk
 from ingest.index import Index
 from ingest.pipeline import Pipeline, find_files
 from ingest.registry import Registry
-from ingest.vectors import ChromaVectors
+from ingest.stores.chroma import ChromaVectors
 from tests.fakes import HashEmbedder
 
 TEXT = """# Pump

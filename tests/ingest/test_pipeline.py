@@ -10,7 +10,7 @@ from ingest.errors import NotFoundError
 from ingest.index import Index
 from ingest.pipeline import Pipeline, Tally, find_files
 from ingest.registry import Registry
-from ingest.vectors import ChromaVectors
+from ingest.stores.chroma import ChromaVectors
 from tests.fakes import HashEmbedder
 
 
