@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,14 @@ class AdapterStore:
             )
         numbers = [int(a.version[1:]) for a in self.list() if a.name == name]
         return f"v{max(numbers, default=0) + 1}"
+
+
+def record_evaluation(adapter: Adapter, evaluation: Mapping[str, Any]) -> None:
+    """Keep in the adapter's manifest what its last gated evaluation found."""
+    part = adapter.folder / "manifest.part"
+    manifest = {**adapter.manifest, "evaluation": dict(evaluation)}
+    part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(adapter.folder / "manifest.json")
 
 
 def check_fit(adapter: Adapter, *, prompt_fingerprint: str, base_sha256: str) -> None:

@@ -172,6 +172,16 @@ class Workspace(AbstractContextManager["Workspace"]):
             min_similarity=self.settings.retrieval.min_similarity,
         )
 
+    def variant(self, settings: Settings) -> "Workspace":
+        """Return a workspace over the same documents and adapters that answers by other settings.
+
+        Only its engine is its own to close.
+        """
+        other = Workspace(settings)
+        other.registry, other.adapters = self.registry, self.adapters
+        other.embedder, other.index = self.embedder, self.index
+        return other
+
     def check_collection(self, collection: str) -> None:
         """Refuse a collection that holds nothing.
 

@@ -1,4 +1,4 @@
-"""`groundtune eval run CONFIG.toml` and `groundtune eval open RUN`."""
+"""`groundtune eval run CONFIG.toml`, `eval compare A B [--gate]` and `eval open RUN`."""
 
 import argparse
 import webbrowser
@@ -8,21 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from assistant.config import Settings
-from ingest.errors import NotFoundError, UsageError
+from ingest.errors import UsageError
 
 HTML = "report.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `run` and `open` to the command `eval`."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="run|open")
+    """Add the actions of the command `eval`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="run|compare|open")
     run_ = actions.add_parser("run", help="answer the questions by every arm and report")
     run_.add_argument("recipe", type=Path, metavar="CONFIG.toml", help="questions and arms")
     run_.add_argument("--limit", type=int, metavar="N", help="draw N questions, each kind fairly")
+    run_.add_argument("--out", type=Path, metavar="DIR", help="report folder")
     run_.add_argument(
-        "--out", type=Path, metavar="DIR", help="report folder; one that was stopped goes on"
+        "--repeat", type=int, metavar="N", help="answers to each question by arms that sample"
     )
     run_.add_argument("--arms", metavar="A,B", help="only these arms")
+    compare_ = actions.add_parser(
+        "compare", help="what changed from report A to report B, paired by question"
+    )
+    compare_.add_argument("a", metavar="A", help="the old report: a folder, its name, or 'latest'")
+    compare_.add_argument("b", metavar="B", help="the new one")
+    compare_.add_argument(
+        "--gate", type=Path, metavar="GATE.toml", help="exit 3 where B is worse beyond its margins"
+    )
+    compare_.add_argument(
+        "--junit", type=Path, metavar="FILE", help="the gate's rules as JUnit XML"
+    )
     open_ = actions.add_parser("open", help="show a report in the browser and print its path")
     open_.add_argument("run", metavar="RUN", help="a report folder, its name, or 'latest'")
 
@@ -31,10 +43,12 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Do what the command line asks for.
 
     Raises:
-        UsageError: the recipe, the questions, an arm or the report's name is wrong.
+        UsageError: the recipe, the questions, an arm, a gate or a report's name is wrong.
     """
     if args.action == "open":
         return _open(args.run, settings.home / "reports")
+    if args.action == "compare":
+        return _compare(args, settings)
     # Here and not above, so that the help answers at once.
     from assistant.workspace import open_workspace
     from eval.evaluate import evaluate
@@ -43,34 +57,63 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     recipe = read_recipe(args.recipe)
     if args.arms is not None:
         recipe = recipe.only([name.strip() for name in args.arms.split(",") if name.strip()])
-    if args.limit is not None:
-        if args.limit < 1:
-            raise UsageError(f"--limit {args.limit}: it starts at 1.")
-        recipe = recipe.model_copy(update={"limit": args.limit})
+    for name in ("limit", "repeat"):
+        value = getattr(args, name)
+        if value is not None:
+            if value < 1:
+                raise UsageError(f"--{name} {value}: it starts at 1.")
+            recipe = recipe.model_copy(update={name: value})
     with open_workspace(settings) as workspace:
         return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out)
 
 
 def render(result: Mapping[str, Any]) -> str:
     """Return the result in words."""
+    if "changes" in result:
+        from eval.compare_text import render_comparison
+
+        return render_comparison(result)
     if "sentences" not in result:
         return str(result["html"])
     lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]
+    if result.get("unanswered"):
+        lines += ["", f"{result['unanswered']} answers failed: left out, and shown in the report."]
+        lines.append("Run the same command again to ask for those alone.")
     return "\n".join([*lines, "", f"Report: {result['html']}"])
 
 
+def _compare(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from eval.compare import compare
+    from eval.compare_text import write_junit
+    from eval.gate import read_gate
+    from eval.past import find_report, read_report
+
+    if args.junit is not None and args.gate is None:
+        raise UsageError("--junit needs the rules of a gate.", hint="Add: --gate GATE.toml")
+    gate = None if args.gate is None else read_gate(args.gate)
+    reports = settings.home / "reports"
+    a, b = (read_report(find_report(name, reports)) for name in (args.a, args.b))
+    found = compare(a, b, gate)
+    if args.junit is not None:
+        write_junit(found, args.junit)
+    if gate is not None:
+        _remember(settings, b.manifest.get("adapter"), found.body())
+    return found.body()
+
+
+def _remember(settings: Settings, reference: str | None, body: Mapping[str, Any]) -> None:
+    """Write into the new report's adapter whether it passed its gate, if the adapter is here."""
+    from assistant.adapter import AdapterStore, record_evaluation
+
+    known = {a.reference: a for a in AdapterStore(settings.home / "adapters").list()}
+    if reference in known:
+        keep = ("passed", "a", "b", "questions")
+        record_evaluation(known[reference], {key: body[key] for key in keep})
+
+
 def _open(name: str, reports: Path) -> dict[str, Any]:
-    finished = sorted(path.parent for path in reports.glob(f"*/{HTML}"))
-    if name == "latest" and finished:
-        folder = finished[-1]
-    else:
-        places = (Path(name), reports / name)
-        folder = next((p for p in places if (p / HTML).is_file()), Path())
-        if folder == Path():
-            known = ", ".join(path.name for path in finished) or "none yet"
-            raise NotFoundError(
-                f"There is no report {name!r} in {reports}. Reports: {known}.",
-                hint="Make one with: groundtune eval run CONFIG.toml",
-            )
+    from eval.past import find_report
+
+    folder = find_report(name, reports, HTML)
     html = (folder / HTML).resolve()
     return {"report": str(folder), "html": str(html), "opened": webbrowser.open(html.as_uri())}

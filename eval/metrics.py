@@ -1,11 +1,13 @@
 """Scorers: each is a function from a question and an answer to a `Score`."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from assistant.answer import Answer
+from eval.cache import Cache
 from eval.outcome import Outcome
 from eval.overlap import Overlap
 from eval.question import Question
@@ -69,9 +71,12 @@ def house_terms(answer: Answer, avoided: Sequence[str]) -> Score:
 
 
 def similarities(
-    questions: Sequence[Question], answers: Sequence[Answer], embedder: Embedder
+    questions: Sequence[Question], answers: Sequence[Answer], embedder: Embedder, cache: Cache
 ) -> list[Score]:
-    """Return the cosine between each answer's words and its reference, -1 to 1."""
+    """Return the cosine between each answer's words and its reference, -1 to 1.
+
+    Texts that were compared before are not embedded again.
+    """
     texts = [spoken(answer.answer).strip() for answer in answers]
     rows = [i for i, q in enumerate(questions) if q.reference and texts[i]]
     scores = [
@@ -80,14 +85,25 @@ def similarities(
     ]
     if not rows:
         return scores
-    references = sorted({questions[i].reference for i in rows})
-    place = {reference: n for n, reference in enumerate(references)}
-    wanted = embedder.embed(references)  # (R, D)
-    given = embedder.embed([texts[i] for i in rows])  # (N, D)
-    for n, i in enumerate(rows):
-        cosine = float(np.dot(given[n], wanted[place[questions[i].reference]]))
-        scores[i] = Score(cosine, "cosine to the reference")
+    keys = {i: _pair_key(embedder.name, texts[i], questions[i].reference) for i in rows}
+    known: dict[str, float] = cache.get(keys.values())
+    new = {key: i for i, key in keys.items() if key not in known}
+    if new:
+        wanted = sorted({text for i in new.values() for text in (texts[i], questions[i].reference)})
+        vectors = dict(zip(wanted, embedder.embed(wanted), strict=True))
+        cosines = {
+            key: round(float(np.dot(vectors[texts[i]], vectors[questions[i].reference])), 6)
+            for key, i in new.items()
+        }
+        cache.put(cosines)
+        known |= cosines
+    for i, key in keys.items():
+        scores[i] = Score(known[key], "cosine to the reference")
     return scores
+
+
+def _pair_key(model: str, *texts: str) -> str:
+    return hashlib.sha256("\x00".join(("cosine", model, *texts)).encode()).hexdigest()
 
 
 async def score_all(
@@ -98,6 +114,7 @@ async def score_all(
     schema: Mapping[str, Any] | None,
     avoided: Sequence[str],
     embedder: Embedder,
+    cache: Cache,
 ) -> list[dict[str, Score]]:
     """Return the scores of each outcome by metric, in the order given.
 
@@ -106,7 +123,7 @@ async def score_all(
     overlap = Overlap()
     answered = [(o, o.answer) for o in outcomes if o.answer is not None]
     cosines = similarities(
-        [questions[o.question_id] for o, _ in answered], [a for _, a in answered], embedder
+        [questions[o.question_id] for o, _ in answered], [a for _, a in answered], embedder, cache
     )
     cards: list[dict[str, Score]] = []
     left = iter(cosines)

@@ -116,6 +116,25 @@ def check_documents(questions: Sequence[Question], known: Collection[str], where
         )
 
 
+def clusters_of(questions: Sequence[Question]) -> dict[str, str]:
+    """Return question id -> the first of the documents that it shares with other questions.
+
+    Questions are in one cluster when a chain of common documents joins them: they stand and fall
+    together, and statistics counts them as one draw. One without documents is on its own.
+    """
+    joined: dict[str, set[str]] = {}
+    for question in questions:
+        merged = set(question.documents)
+        for document in question.documents:
+            merged |= joined.get(document, set())
+        for document in merged:
+            joined[document] = merged
+    return {
+        q.id: f"document:{min(joined[q.documents[0]])}" if q.documents else f"question:{q.id}"
+        for q in questions
+    }
+
+
 def sample(questions: Sequence[Question], n: int, *, seed: int) -> list[Question]:
     """Return `n` of `questions` (all, when there are not more), each kind in its fair share.
 

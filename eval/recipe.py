@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from assistant.answer import MODES, Mode
-from assistant.config import explain, read_toml
+from assistant.config import Settings, explain, read_toml
 from assistant.prompt import Passage, Turn
 from ingest.errors import ConfigError, DataError
 
@@ -36,6 +36,44 @@ class Arm(Section):
     """Passages shown; none takes the configured number."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest answer in tokens; none takes the recipe's."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """0 is greedy; none takes the recipe's."""
+    adapter: str | None = None
+    """`name` or `name:version`, for a tuned arm; none takes the recipe's."""
+    system: str | None = None
+    """Another system text; none takes the configured one, which every other arm has."""
+    engine: dict[str, Any] = {}
+    """Keys of `[engine]` in groundtune.toml that are different for this arm: another model, or
+    another server."""
+    retrieval: dict[str, Any] = {}
+    """Keys of `[retrieval]` that are different for this arm."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "Arm":
+        if self.adapter is not None and not self.tuned:
+            raise ValueError(f"mode {self.mode!r} takes no adapter; use 'finetuned' or 'combined'")
+        if (self.retrieval or self.top_k is not None) and not self.retrieves:
+            raise ValueError(f"mode {self.mode!r} retrieves nothing; use 'rag' or 'combined'")
+        return self
+
+    def settings(self, configured: Settings) -> Settings:
+        """Return the settings that this arm answers by.
+
+        Raises:
+            ConfigError: a key or value of `engine` or `retrieval` is wrong; names all of them.
+        """
+        changed = {
+            "engine": configured.engine.model_dump() | self.engine,
+            "retrieval": configured.retrieval.model_dump() | self.retrieval,
+        }
+        if self.system is not None:
+            changed["answer"] = configured.answer.model_dump() | {"system": self.system}
+        try:
+            settings = Settings.model_validate(configured.model_dump() | changed)
+        except ValidationError as error:
+            raise ConfigError(explain(error, Settings, f"arm {self.name!r}")) from None
+        key = {"api_key": configured.engine.api_key}  # never dumped, so it is carried over
+        return settings.model_copy(update={"engine": settings.engine.model_copy(update=key)})
 
     @property
     def tuned(self) -> bool:
@@ -50,7 +88,10 @@ class Arm(Section):
     @property
     def plain(self) -> bool:
         """Whether nothing but the mode sets this arm apart: one of the four of the 2x2."""
-        return not self.constrain and self.examples is None
+        special = (self.examples, self.adapter, self.system, self.temperature, self.top_k)
+        return not (self.constrain or self.engine or self.retrieval) and not any(
+            value is not None for value in special
+        )
 
 
 def _four_arms() -> tuple[Arm, ...]:
@@ -75,6 +116,10 @@ class Recipe(Section):
     """Longest answer in tokens; none takes the configured length."""
     parallel: int = Field(default=2, ge=1, le=64)
     """Questions that are answered at the same time."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """0 is greedy, and the same question gets the same answer."""
+    repeat: int = Field(default=1, ge=1, le=100)
+    """Answers to each question by each arm with a temperature above 0; scores are averaged."""
     resamples: int = Field(default=9999, ge=99)
     """Of the bootstrap."""
     arm: tuple[Arm, ...] = Field(default_factory=_four_arms, min_length=1)

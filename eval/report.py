@@ -9,7 +9,7 @@ from typing import Any
 
 from eval.outcome import Outcome
 from eval.picture import STYLE, Row, factorial_picture, forest_picture, standalone
-from eval.question import Question
+from eval.question import Question, clusters_of
 from eval.recipe import Arm
 from eval.score import COSTS, METRICS, Score
 from eval.statistics import Estimate
@@ -70,16 +70,31 @@ def write_report(report: Report, folder: Path) -> dict[str, Path]:
 
 def as_dict(report: Report) -> dict[str, Any]:
     """Return the report as plain values."""
+    clusters = clusters_of(report.questions)
     return {
         "title": report.title,
         "created": report.created,
         "sentences": list(verdict(report.summary)),
         "summary": asdict(report.summary),
         "manifest": dict(report.manifest),
+        "questions": [
+            {
+                "id": question.id,
+                "question": question.question,
+                "reference": question.reference,
+                "documents": list(question.documents),
+                "kind": question.kind,
+                "tags": list(question.tags),
+                "cluster": clusters[question.id],
+            }
+            for question in report.questions
+        ],
         "scores": [
             {
                 "question_id": outcome.question_id,
                 "arm": outcome.arm,
+                "repeat": outcome.repeat,
+                "answer": None if outcome.answer is None else outcome.answer.answer,
                 "error": outcome.error,
                 "scores": {name: asdict(score) for name, score in card.items()},
             }
@@ -185,6 +200,7 @@ def _items(report: Report) -> list[dict[str, Any]]:
     by_place = {
         (o.question_id, o.arm): (o, card)
         for o, card in zip(report.outcomes, report.cards, strict=True)
+        if o.repeat == 0
     }
     items = []
     for question in report.questions:

@@ -1,21 +1,19 @@
 """Questions x arms -> answers, kept as they come."""
 
 import asyncio
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 from assistant.answer import Answer, Ask
-from assistant.prompt import Turn
-from eval.outcome import Outcome, read_outcomes
+from eval.cache import Cache
+from eval.outcome import Outcome, answer_of, answer_row
+from eval.plan import Plan
 from eval.question import Question
 from eval.recipe import Arm
-from ingest.errors import ConfigError, GroundtuneError
+from ingest.errors import EngineUnavailableError, GroundtuneError, MissingModelError
 
-ANSWERS = "answers.jsonl"
+GIVE_UP_AFTER = 3
+"""Answers in a row that a model's server did not give, before the run stops asking it."""
 
 
 class Assistant(Protocol):
@@ -30,6 +28,18 @@ class Assistant(Protocol):
         ...
 
 
+class Assistants(Protocol):
+    """Knows who answers for an arm."""
+
+    def of(self, arm: Arm) -> Assistant:
+        """Return the assistant of `arm`; that of an arm with another language model may close.
+
+        Raises:
+            GroundtuneError: its model cannot be started.
+        """
+        ...
+
+
 class Progress(Protocol):
     """Is told how far a run is."""
 
@@ -38,135 +48,135 @@ class Progress(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that shapes the answers of a run."""
+class Task(NamedTuple):
+    """One answer that a run needs."""
 
-    questions: tuple[Question, ...]
-    arms: tuple[Arm, ...]
-    examples: Mapping[str, tuple[Turn, ...]]
-    """Arm name -> worked examples."""
-    collection: str
-    adapter: str | None
-    schema: Mapping[str, Any] | None
-    """The house format, for the arms that are constrained to it."""
-    max_tokens: int | None
-    seed: int
-    context: str
-    """Hash of the index, the prompt contract, the base model and the adapter."""
-
-    def ask(self, question: Question, arm: Arm) -> Ask:
-        """Return what the assistant is asked for one question by one arm.
-
-        Raises:
-            ConfigError: a constrained arm, and no schema.
-        """
-        schema = question.json_schema if question.json_schema is not None else self.schema
-        if arm.constrain and schema is None:
-            raise ConfigError(
-                f"Arm {arm.name!r} is constrained to a schema, and there is none.",
-                hint="Name one in groundtune.toml: [answer] schema_file = 'answer.schema.json'",
-            )
-        return Ask(
-            question=question.question,
-            mode=arm.mode,
-            collection=self.collection,
-            adapter=self.adapter if arm.tuned else None,
-            history=self.examples.get(arm.name, ()),
-            top_k=arm.top_k,
-            schema=schema if arm.constrain else None,
-            max_tokens=arm.max_tokens if arm.max_tokens is not None else self.max_tokens,
-            temperature=0.0,
-            seed=self.seed,
-        )
-
-    def key(self, question: Question, arm: Arm) -> str:
-        """Return the hash of everything that shapes this answer: 16 hex digits."""
-        ask = self.ask(question, arm)
-        parts = [
-            self.context,
-            question.id,
-            *(repr(getattr(ask, name)) for name in Ask.__dataclass_fields__ if name != "schema"),
-            json.dumps(ask.schema, sort_keys=True),
-        ]
-        return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
-
-    def fingerprint(self) -> str:
-        """Return the hash of the whole run: 8 hex digits."""
-        keys = [f"{arm.name}={self.key(q, arm)}" for q in self.questions for arm in self.arms]
-        return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:8]
+    question: Question
+    arm: Arm
+    repeat: int
 
 
-def schedule(plan: Plan) -> Iterator[list[tuple[Question, Arm]]]:
-    """Yield the work in an order that is kind to the engine's prompt cache.
+def schedule(plan: Plan) -> dict[str, list[list[Task]]]:
+    """Return engine -> batches of work, in an order that is kind to its prompt cache.
 
     Adapters are switched as seldom as possible, and so are worked examples, which open a prompt.
     Within a group, the arms that show one question the same prompt follow each other.
     """
-    groups: dict[tuple[bool, str], list[Arm]] = {}
+    groups: dict[tuple[str, str, str], list[Arm]] = {}
     for arm in plan.arms:
-        groups.setdefault((arm.tuned, str(arm.examples or "")), []).append(arm)
-    for _, arms in sorted(groups.items()):
+        group = plan.engines[arm.name], plan.adapters.get(arm.name, ""), str(arm.examples or "")
+        groups.setdefault(group, []).append(arm)
+    order = list(dict.fromkeys(plan.engines[arm.name] for arm in plan.arms))
+    work: dict[str, list[list[Task]]] = {engine: [] for engine in order}
+    for engine, adapter, examples in sorted(groups):
+        arms = groups[engine, adapter, examples]
         arms.sort(key=lambda arm: (arm.mode, arm.top_k or 0, arm.constrain))
-        for question in plan.questions:
-            yield [(question, arm) for arm in arms]
+        work[engine] += [
+            [Task(question, arm, n) for arm in arms for n in range(plan.repeats(arm))]
+            for question in plan.questions
+        ]
+    return work
 
 
 async def answer_all(
-    plan: Plan, assistant: Assistant, folder: Path, progress: Progress, *, parallel: int = 1
+    plan: Plan, assistants: Assistants, cache: Cache, progress: Progress, *, parallel: int = 1
 ) -> list[Outcome]:
-    """Answer every question by every arm, and return the outcomes by question, then arm.
+    """Answer every question by every arm; return the outcomes by question, arm and repeat.
 
-    Each is appended to `folder/answers.jsonl` at once; a later run with the same plan and folder
-    takes them from there, and tries those that failed again.
+    Each answer is in `cache` before the next is asked for, and what is there already is taken from
+    it, so a run that was killed goes on where it stopped. A failure is not kept: a later run tries
+    again. One language model is at work at a time; where its server is gone, the arms of the others
+    still finish.
     """
-    for arm in plan.arms:
-        plan.ask(plan.questions[0], arm)  # refuse a plan that cannot be asked before the first hour
-    path = folder / ANSWERS
-    _drop_torn_line(path)
-    done = {(o.question_id, o.arm, o.key): o for o in read_outcomes(path) if o.answer is not None}
-    work = schedule(plan)
-    with path.open("a", encoding="utf-8") as file:
-
-        async def worker() -> None:
-            for batch in work:  # shared: each worker takes the next question of the group
-                for question, arm in batch:
-                    place = (question.id, arm.name, plan.key(question, arm))
-                    if place not in done:
-                        outcome = await _outcome(plan, assistant, question, arm, place[2])
-                        file.write(outcome.line())
-                        file.flush()
-                        done[place] = outcome
+    plan.check()
+    tasks = list(_in_order(plan))
+    known = cache.get(plan.key(*task) for task in tasks)
+    outcomes: dict[tuple[str, str, int], Outcome] = {}
+    for batches in schedule(plan).values():
+        waiting: list[list[Task]] = []
+        for batch in batches:
+            missing = []
+            for task in batch:
+                key = plan.key(*task)
+                if key in known:
+                    outcomes[_place(task)] = _outcome(task, key, answer_of(known[key]), cached=True)
                     progress.advance()
+                else:
+                    missing.append(task)
+            if missing:
+                waiting.append(missing)
+        if waiting:
+            found = await _ask_one_engine(plan, assistants, cache, progress, waiting, parallel)
+            outcomes |= {(o.question_id, o.arm, o.repeat): o for o in found}
+    return [outcomes[_place(task)] for task in tasks]
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(parallel):
-                group.create_task(worker())
-    return _in_order(plan, done)
+
+async def _ask_one_engine(
+    plan: Plan,
+    assistants: Assistants,
+    cache: Cache,
+    progress: Progress,
+    batches: Iterable[list[Task]],
+    parallel: int,
+) -> list[Outcome]:
+    server = _Server(assistants)
+    outcomes: list[Outcome] = []
+    work = iter(batches)
+
+    async def worker() -> None:
+        for batch in work:  # shared: each worker takes the next question of the group
+            for task in batch:
+                key = plan.key(*task)
+                answer, error = await server.answer(task.arm, plan.ask(*task))
+                if answer is not None:
+                    cache.put({key: answer_row(answer)})
+                outcomes.append(_outcome(task, key, answer, error))
+                progress.advance()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(parallel):
+            group.create_task(worker())
+    return outcomes
 
 
-async def _outcome(
-    plan: Plan, assistant: Assistant, question: Question, arm: Arm, key: str
+class _Server:
+    """One language model, and whether it is still worth asking."""
+
+    def __init__(self, assistants: Assistants) -> None:
+        self._assistants = assistants
+        self._lost = 0
+        self._gone = ""
+
+    async def answer(self, arm: Arm, ask: Ask) -> tuple[Answer | None, str]:
+        """Return the answer, or None and why."""
+        if self._gone:
+            return None, f"not asked, as the model did not answer before: {self._gone}"
+        try:
+            answer = await self._assistants.of(arm).answer(ask)
+        except (EngineUnavailableError, MissingModelError) as error:
+            self._lost += 1
+            if self._lost >= GIVE_UP_AFTER:
+                self._gone = error.message
+            return None, error.message
+        except GroundtuneError as error:
+            self._lost = 0
+            return None, error.message
+        self._lost = 0
+        return answer, ""
+
+
+def _outcome(
+    task: Task, key: str, answer: Answer | None, error: str = "", *, cached: bool = False
 ) -> Outcome:
-    try:
-        answer = await assistant.answer(plan.ask(question, arm))
-    except GroundtuneError as error:
-        return Outcome(question.id, arm.name, key, None, error.message)
-    return Outcome(question.id, arm.name, key, answer)
+    return Outcome(task.question.id, task.arm.name, key, answer, error, task.repeat, cached)
 
 
-def _in_order(plan: Plan, done: Mapping[tuple[str, str, str], Outcome]) -> list[Outcome]:
-    return [
-        done[question.id, arm.name, plan.key(question, arm)]
-        for question in plan.questions
-        for arm in plan.arms
-    ]
+def _in_order(plan: Plan) -> Iterator[Task]:
+    for question in plan.questions:
+        for arm in plan.arms:
+            for repeat in range(plan.repeats(arm)):
+                yield Task(question, arm, repeat)
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut what a stopped run left of a line, so that the next one starts on a line of its own."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            path.write_bytes(whole)
+def _place(task: Task) -> tuple[str, str, int]:
+    return task.question.id, task.arm.name, task.repeat

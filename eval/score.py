@@ -1,6 +1,7 @@
 """What a grade is, and which grades there are."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Metric:
     unit: str = "share"
     """`share` (0 to 1), `ms` or `tokens`."""
     help: str = ""
+    better: Literal["high", "low"] = "high"
+    """Which way is up."""
 
 
 METRICS: tuple[Metric, ...] = (
@@ -44,8 +47,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("terms", "House terms", help="The answer uses no wording that the house avoids."),
 )
 COSTS: tuple[Metric, ...] = (
-    Metric("total_ms", "Answer time", "ms"),
-    Metric("first_token_ms", "First token", "ms"),
-    Metric("prompt_tokens", "Prompt tokens", "tokens"),
-    Metric("completion_tokens", "Answer tokens", "tokens"),
+    Metric("total_ms", "Answer time", "ms", better="low"),
+    Metric("first_token_ms", "First token", "ms", better="low"),
+    Metric("prompt_tokens", "Prompt tokens", "tokens", better="low"),
+    Metric("completion_tokens", "Answer tokens", "tokens", better="low"),
 )

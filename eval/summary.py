@@ -1,19 +1,38 @@
 """Scores -> tables: means, paired differences, the 2x2, abstention and cost."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
 from eval.outcome import Outcome
-from eval.question import Question
+from eval.power import Power, power
+from eval.question import Question, clusters_of
 from eval.recipe import Arm, by_mode
 from eval.score import COSTS, METRICS, Score
-from eval.statistics import Estimate, Factorial, Values, difference, estimate, factorial
+from eval.statistics import (
+    Clusters,
+    Estimate,
+    Factorial,
+    Values,
+    difference,
+    estimate,
+    factorial,
+    holm,
+)
 
 COMPARED = ("grounded", "facts", "format", "abstention")
 """Metrics on which every pair of arms is compared."""
+PLANNED = (
+    ("facts", "rag", "base"),
+    ("format", "finetuned", "base"),
+    ("grounded", "combined", "rag"),
+    ("grounded", "combined", "finetuned"),
+)
+"""Metric, mode, mode: the comparisons that the verdict reads. They are a family of their own, so
+that looking at many other pairs does not make them harder to see."""
 ALL = "all"
 HELDOUT = "heldout"
 
@@ -27,7 +46,11 @@ class Comparison:
     arm: str
     against: str
     difference: Estimate
-    """`arm` minus `against`."""
+    """`arm` minus `against`; its p is adjusted within the family."""
+    family: str
+    """`planned`: named in `PLANNED`; `explored`: every other pair of the slice."""
+    power: Power
+    """What a comparison of this size and spread can see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +84,8 @@ class Summary:
     """Mode -> the plain arm of that mode."""
     slices: Mapping[str, int]
     """Slice -> number of questions; `all` first."""
+    clusters: Mapping[str, int]
+    """Slice -> independent groups of questions: those that share no document."""
     headline: str
     """The slice that the verdict reads: `heldout` where the questions have it, else `all`."""
     means: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
@@ -85,13 +110,18 @@ class Table:
     """Scores by arm, metric and question."""
 
     def __init__(self, outcomes: Sequence[Outcome], cards: Sequence[Mapping[str, Score]]) -> None:
-        self._scores = {
-            (o.arm, o.question_id): card for o, card in zip(outcomes, cards, strict=True)
-        }
+        self._cards: dict[tuple[str, str], list[Mapping[str, Score]]] = {}
+        for outcome, card in zip(outcomes, cards, strict=True):
+            self._cards.setdefault((outcome.arm, outcome.question_id), []).append(card)
 
     def values(self, arm: str, metric: str, ids: Sequence[str]) -> Values:
-        """Return question id -> value; None is unscored."""
-        return {i: self._scores[arm, i][metric].value for i in ids}
+        """Return question id -> value, the mean over repeated answers; None is unscored."""
+        return {i: self._value(self._cards[arm, i], metric) for i in ids}
+
+    @staticmethod
+    def _value(cards: Sequence[Mapping[str, Score]], metric: str) -> float | None:
+        scored = [v for card in cards if (v := card[metric].value) is not None]
+        return sum(scored) / len(scored) if scored else None
 
 
 def flipped(estimate: Estimate) -> Estimate:
@@ -100,14 +130,8 @@ def flipped(estimate: Estimate) -> Estimate:
     def minus(value: float | None) -> float | None:
         return None if value is None else -value
 
-    return Estimate(
-        mean=minus(estimate.mean),
-        low=minus(estimate.high),
-        high=minus(estimate.low),
-        n=estimate.n,
-        unscored=estimate.unscored,
-        why=estimate.why,
-        p=estimate.p,
+    return replace(
+        estimate, mean=minus(estimate.mean), low=minus(estimate.high), high=minus(estimate.low)
     )
 
 
@@ -123,6 +147,7 @@ def summarise(
     """Return every number of the report. `cards` are the scores of `outcomes`, in their order."""
     table = Table(outcomes, cards)
     slices = slices_of(questions)
+    clusters = clusters_of(questions)
     names = tuple(arm.name for arm in arms)
     modes: dict[str, str] = {mode: arm.name for mode, arm in by_mode(arms).items()}
     headline = HELDOUT if HELDOUT in slices else ALL
@@ -130,7 +155,7 @@ def summarise(
         slice_: {
             name: {
                 m.name: estimate(
-                    list(table.values(name, m.name, ids).values()), seed=seed, resamples=resamples
+                    table.values(name, m.name, ids), clusters, seed=seed, resamples=resamples
                 )
                 for m in METRICS
             }
@@ -139,34 +164,61 @@ def summarise(
         for slice_, ids in slices.items()
     }
     compared = list(dict.fromkeys((ALL, headline)))
+    draws = Draws(clusters, seed, resamples)
     return Summary(
         arms=names,
         modes=modes,
         slices={slice_: len(ids) for slice_, ids in slices.items()},
+        clusters={s: len({clusters[i] for i in ids}) for s, ids in slices.items()},
         headline=headline,
         means=means,
         comparisons=tuple(
-            Comparison(
-                slice=slice_,
-                metric=metric,
-                arm=later,
-                against=earlier,
-                difference=difference(
-                    table.values(later, metric, slices[slice_]),
-                    table.values(earlier, metric, slices[slice_]),
-                    seed=seed,
-                    resamples=resamples,
-                ),
-            )
+            comparison
             for slice_ in compared
-            for metric in COMPARED
-            for earlier, later in combinations(names, 2)
+            for comparison in _comparisons(table, names, modes, slice_, slices[slice_], draws)
         ),
-        factorials=_factorials(table, modes, slices, compared, seed, resamples),
-        abstention={name: _abstention(name, questions, outcomes, seed) for name in names},
+        factorials=_factorials(table, modes, slices, compared, draws),
+        abstention={name: _abstention(name, questions, outcomes, draws) for name in names},
         costs={name: _costs(table, name, slices[ALL]) for name in names},
         failed={name: sum(o.arm == name and o.answer is None for o in outcomes) for name in names},
     )
+
+
+class Draws(NamedTuple):
+    """How uncertainty is resampled."""
+
+    clusters: Clusters
+    seed: int
+    resamples: int
+
+
+def _comparisons(
+    table: Table,
+    names: Sequence[str],
+    modes: Mapping[str, str],
+    slice_: str,
+    ids: Sequence[str],
+    draws: Draws,
+) -> list[Comparison]:
+    """Return every pair on every compared metric, each family with Holm's correction."""
+    planned = {(m, frozenset((modes.get(a, ""), modes.get(b, "")))) for m, a, b in PLANNED}
+    found: list[Comparison] = []
+    for metric in COMPARED:
+        for earlier, later in combinations(names, 2):
+            gap = difference(
+                table.values(later, metric, ids),
+                table.values(earlier, metric, ids),
+                draws.clusters,
+                seed=draws.seed,
+                resamples=draws.resamples,
+            )
+            family = "planned" if (metric, frozenset((earlier, later))) in planned else "explored"
+            found.append(Comparison(slice_, metric, later, earlier, gap, family, power(gap)))
+    adjusted: dict[int, Estimate] = {}
+    for family in ("planned", "explored"):
+        places = [n for n, c in enumerate(found) if c.family == family]
+        adjusted |= dict(zip(places, holm([found[n].difference for n in places]), strict=True))
+    return [replace(c, difference=adjusted[n]) for n, c in enumerate(found)]
 
 
 def slices_of(questions: Sequence[Question]) -> dict[str, list[str]]:
@@ -189,41 +241,50 @@ def _factorials(
     modes: Mapping[str, str],
     slices: Mapping[str, Sequence[str]],
     compared: Sequence[str],
-    seed: int,
-    resamples: int,
+    draws: Draws,
 ) -> dict[str, dict[str, Factorial]]:
+    """Return the 2x2 of each slice; its main effects and interactions are one family."""
     if len(modes) < 4:
         return {}
-    return {
-        slice_: {
+    found: dict[str, dict[str, Factorial]] = {}
+    for slice_ in compared:
+        raw = {
             metric: factorial(
                 *(
                     table.values(modes[mode], metric, slices[slice_])
                     for mode in ("base", "rag", "finetuned", "combined")
                 ),
-                seed=seed,
-                resamples=resamples,
+                clusters=draws.clusters,
+                seed=draws.seed,
+                resamples=draws.resamples,
             )
-            for metric in ("grounded", "facts", "format")
+            for metric in COMPARED
         }
-        for slice_ in compared
-    }
+        effects = holm([e for f in raw.values() for e in (f.retrieval, f.tuning, f.interaction)])
+        found[slice_] = {m: Factorial(*effects[3 * n : 3 * n + 3]) for n, m in enumerate(raw)}
+    return found
 
 
 def _abstention(
-    arm: str, questions: Sequence[Question], outcomes: Sequence[Outcome], seed: int
+    arm: str, questions: Sequence[Question], outcomes: Sequence[Outcome], draws: Draws
 ) -> Abstention:
     answerable = {q.id: q.answerable for q in questions}
     mine = [o for o in outcomes if o.arm == arm]
-    said = [float(not answerable[o.question_id]) for o in mine if o.answer and o.answer.abstained]
-    asked = [
-        float(o.answer.abstained) if o.answer else None
-        for o in mine
-        if not answerable[o.question_id]
-    ]
+    abstained: dict[str, list[bool]] = {}
+    for o in mine:
+        said_so = abstained.setdefault(o.question_id, [])
+        if o.answer is not None:
+            said_so.append(o.answer.abstained)
+    # The first answer decides what an arm said; what it does on average is in the recall.
+    said = {i: float(not answerable[i]) for i, each in abstained.items() if any(each[:1])}
+    asked = {
+        i: sum(each) / len(each) if each else None
+        for i, each in abstained.items()
+        if not answerable[i]
+    }
     return Abstention(
-        precision=estimate(said, seed=seed),
-        recall=estimate(asked, seed=seed),
+        precision=estimate(said, draws.clusters, seed=draws.seed),
+        recall=estimate(asked, draws.clusters, seed=draws.seed),
         abstained=len(said),
         unanswerable=len(asked),
     )

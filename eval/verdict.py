@@ -6,9 +6,10 @@ Rules, all on the headline slice (held-out documents where there are any):
 2. Tuning and format: `finetuned` minus `base` on format valid.
 3. The combination: `combined` minus `rag`, and minus `finetuned`, on grounded answers.
 
-A difference is claimed only when its 95 % interval excludes zero (where every question gave the
-same value there is no interval, and the exact sign test must be below 0.05). Otherwise the sentence
-says "no difference seen". What was not measured is said to be so.
+A difference is claimed only when its 95 % interval excludes zero and its test, corrected for the
+four comparisons by Holm's method, is below 0.05. (Where every question gave the same value there is
+no interval, and the test alone decides.) Otherwise the sentence says "no difference seen". What was
+not measured is said to be so.
 """
 
 from typing import NamedTuple

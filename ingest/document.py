@@ -1,6 +1,7 @@
 """The nouns of ingestion. What crosses from here into other folders is one of these."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ class Reading:
     blocks: tuple[Block, ...]
     """In reading order."""
     pages: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What the file says of itself: `author`, `date`, `supersedes`, keys of its front matter."""
 
 
 class Span(NamedTuple):
@@ -52,6 +55,10 @@ class Document:
     spans: tuple[Span, ...]
     """Where each block stands in `text`."""
     pages: int | None
+    kind: str
+    """The format, judged from the bytes: `pdf`, `docx`, `md`, ..."""
+    metadata: Mapping[str, str]
+    """What the file says of itself; search can be narrowed by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +107,5 @@ class Record:
     error: str | None
     path: Path | None
     """Where its file lies, or lay when it was ingested; None for an upload."""
+    kind: str
+    metadata: Mapping[str, str]

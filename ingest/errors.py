@@ -11,6 +11,7 @@
     - MissingModelError        a model is not on this machine
     - MismatchError            an adapter does not fit the prompt or the base model
   + DocumentError              one file could not be read; the others go on: HTTP 415
+    - OverLimitError           reading it would take more time, memory or space than is allowed
   + EngineError                the language model failed: HTTP 502
     - EngineUnavailableError   it is not there, or its queue is full: HTTP 503
   + StoreError                 the index could not be read or written: HTTP 503
@@ -105,6 +106,13 @@ class DocumentError(GroundtuneError):
 
     code = "unreadable_document"
     http_status = 415
+
+
+class OverLimitError(DocumentError):
+    """Reading a file would take more time, memory, pages or space than is allowed."""
+
+    code = "document_over_limit"
+    http_status = 413
 
 
 class EngineError(GroundtuneError):

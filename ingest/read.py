@@ -1,42 +1,186 @@
-"""Bytes become a document: the reader is chosen by what the bytes are, not by the name alone."""
+"""Bytes become a document: the reader is chosen by what the bytes are, not by the name."""
 
 import hashlib
-import io
-import zipfile
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ingest.document import Document, Reading, Span
-from ingest.errors import DocumentError
+from ingest.document import Block, Document, Reading, Span
+from ingest.errors import DocumentError, OverLimitError
+from ingest.kind import kind_of
+from ingest.readers.archive import read_archive
+from ingest.readers.delimited import read_delimited
 from ingest.readers.docx import read_docx
+from ingest.readers.epub import read_epub
 from ingest.readers.html import read_html
+from ingest.readers.job import Job, Limits
+from ingest.readers.json import read_json
+from ingest.readers.mail import read_eml, read_msg
 from ingest.readers.markdown import read_markdown
 from ingest.readers.pdf import read_pdf
+from ingest.readers.pptx import read_pptx
+from ingest.readers.rst import read_rst
+from ingest.readers.source_code import read_source_code
 from ingest.readers.text import read_text
+from ingest.readers.xlsx import read_xlsx
+from ingest.suffixes import SUFFIXES
+from ingest.supersedes import superseded_by
 
-SUFFIXES = (".md", ".markdown", ".html", ".htm", ".pdf", ".docx", ".txt")
-"""What a folder is searched for."""
+__all__ = ["SUFFIXES", "document_of", "read_content", "read_document"]
 
-OLE_MAGIC = b"\xd0\xcf\x11\xe0"  # old Office files, and encrypted new ones
+READERS: dict[str, Callable[[bytes, str, Job], Reading]] = {
+    "archive": read_archive,
+    "code": read_source_code,
+    "csv": read_delimited,
+    "docx": read_docx,
+    "eml": read_eml,
+    "epub": read_epub,
+    "html": read_html,
+    "json": read_json,
+    "jsonl": read_json,
+    "md": read_markdown,
+    "msg": read_msg,
+    "pdf": read_pdf,
+    "pptx": read_pptx,
+    "rst": read_rst,
+    "tsv": read_delimited,
+    "txt": read_text,
+    "xlsx": read_xlsx,
+}
+
+UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufeff\ufffe\uffff]")
+"""NUL and its like, half characters and non-characters: no text, and poison to JSON and SQLite."""
 
 
 def read_document(
-    content: bytes, *, source: str, collection: str, path: Path | None, document_id: str
+    content: bytes,
+    *,
+    source: str,
+    collection: str,
+    path: Path | None,
+    document_id: str,
+    limits: Limits | None = None,
 ) -> Document:
-    """Read one file.
+    """Read one file, in this process: for files that are trusted. `Reader` bounds time and memory.
 
     Raises:
-        DocumentError: empty, encrypted, damaged, mislabelled or of an unknown format; says which.
+        DocumentError: empty, encrypted, damaged or of an unknown format; says which.
+        OverLimitError: it holds more than `limits` allows.
     """
+    refuse_unprintable(source)
+    kind, reading = read_content(content, source, limits=limits or Limits())
+    return document_of(
+        kind,
+        reading,
+        content,
+        source=source,
+        collection=collection,
+        path=path,
+        document_id=document_id,
+    )
+
+
+def refuse_unprintable(source: str) -> None:
+    """Refuse a file name that is no text, which neither JSON nor a database can hold.
+
+    Raises:
+        DocumentError: `source` has bytes in it that are not UTF-8.
+    """
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        shown = source.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise DocumentError(
+            f"The file's name is not UTF-8: {shown}", hint="Rename the file."
+        ) from None
+
+
+def read_content(
+    content: bytes,
+    source: str,
+    *,
+    limits: Limits,
+    on_page: Callable[[], None] = lambda: None,
+) -> tuple[str, Reading]:
+    """Return the kind of a file and what it says.
+
+    Raises:
+        DocumentError: it cannot be read.
+    """
+    kind = ""
+
+    def read(content: bytes, name: str, job: Job) -> Reading:
+        nonlocal kind
+        inner, reading = _read(content, name, job)
+        kind = inner  # the outermost file is the last to be done
+        return reading
+
+    reading = read(content, source, Job(limits, read, on_page))
+    said = superseded_by(reading)
+    if said and "supersedes" not in reading.metadata:
+        reading = replace(reading, metadata={**reading.metadata, "supersedes": said})
+    return kind, reading
+
+
+def _read(content: bytes, source: str, job: Job) -> tuple[str, Reading]:
     if not content.strip(b"\x00 \t\r\n"):
         raise DocumentError("The file is empty.")
+    kind = kind_of(content, PurePosixPath(source).suffix.lower())
     name = PurePosixPath(source).stem.replace("-", " ").replace("_", " ")
-    reading = _reading(content, PurePosixPath(source).suffix.lower(), name)
-    blocks = tuple(block for block in reading.blocks if block.text.strip())
-    if not blocks:
+    if kind == "archive":
+        name = PurePosixPath(source).name  # its suffixes say how it is packed
+    try:
+        reading = READERS[kind](content, name, job)
+    except (DocumentError, MemoryError):
+        raise
+    except RecursionError:
+        raise OverLimitError("It is nested too deeply.") from None
+    except Exception as error:
+        # The one edge to a dozen parsers: damaged files make them raise whatever they tripped over.
+        raise DocumentError(f"The {kind} file is damaged: {error!r:.200}") from error
+    reading = _clean(reading)
+    if not reading.blocks:
         raise DocumentError("The file holds no text.")
+    return kind, reading
+
+
+def _clean(reading: Reading) -> Reading:
+    """Return the reading in characters that every store takes, without its empty blocks."""
+    blocks = (
+        Block(_text(block.text), tuple(map(_line, block.headings)), block.page)
+        for block in reading.blocks
+    )
+    return Reading(
+        _line(reading.title),
+        tuple(block for block in blocks if block.text),
+        reading.pages,
+        {_line(key): _line(value) for key, value in reading.metadata.items() if _line(value)},
+    )
+
+
+def _text(text: str) -> str:
+    return UNWANTED.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n\t ")
+
+
+def _line(text: str) -> str:
+    return " ".join(_text(text).split())
+
+
+def document_of(
+    kind: str,
+    reading: Reading,
+    content: bytes,
+    *,
+    source: str,
+    collection: str,
+    path: Path | None,
+    document_id: str,
+) -> Document:
+    """Return the document that `reading`, taken out of `content`, makes."""
     spans = []
     position = 0
-    for block in blocks:
+    for block in reading.blocks:
         spans.append(Span(position, position + len(block.text)))
         position += len(block.text) + 2
     return Document(
@@ -46,59 +190,10 @@ def read_document(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
         title=reading.title,
-        text="\n\n".join(block.text for block in blocks),
-        blocks=blocks,
+        text="\n\n".join(block.text for block in reading.blocks),
+        blocks=reading.blocks,
         spans=tuple(spans),
         pages=reading.pages,
+        kind=kind,
+        metadata=reading.metadata,
     )
-
-
-def _reading(content: bytes, suffix: str, name: str) -> Reading:
-    kind = kind_of(content, suffix)
-    expected = {".markdown": "md", ".htm": "html"}.get(suffix, suffix.removeprefix("."))
-    texts = ("md", "html", "txt")
-    if suffix in SUFFIXES and kind != expected and not (kind in texts and expected in texts):
-        raise DocumentError(f"The name says {expected}, but the content is {kind}.")
-    readers = {
-        "pdf": read_pdf,
-        "docx": read_docx,
-        "html": read_html,
-        "md": read_markdown,
-        "txt": read_text,
-    }
-    return readers[kind](content, name)
-
-
-def kind_of(content: bytes, suffix: str) -> str:
-    """Return `pdf`, `docx`, `html`, `md` or `txt`, judged from the bytes.
-
-    Raises:
-        DocumentError: none of these.
-    """
-    if content[:1024].lstrip().startswith(b"%PDF-"):
-        return "pdf"
-    if content.startswith(b"PK\x03\x04"):
-        return _kind_of_zip(content)
-    if content.startswith(OLE_MAGIC):
-        raise DocumentError("It is an encrypted or an old binary Office file; save it as .docx.")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DocumentError(f"It is neither a known format nor UTF-8 text ({error}).") from None
-    if "\x00" in text:
-        raise DocumentError("It is binary, not text.")
-    head = text[:2000].lstrip().lower()
-    if head.startswith(("<!doctype html", "<html")) or suffix in (".html", ".htm"):
-        return "html"
-    return "txt" if suffix == ".txt" else "md"
-
-
-def _kind_of_zip(content: bytes) -> str:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile:
-        raise DocumentError("It is a damaged ZIP archive or Office file.") from None
-    if "word/document.xml" in names:
-        return "docx"
-    raise DocumentError("It is a ZIP archive, but not a Word document.")

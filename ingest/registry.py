@@ -7,7 +7,7 @@ reader, so a document is replaced in the one moment in which its transaction com
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from sqlalchemy.exc import DBAPIError
 from ingest.document import Chunk, Document, Record
 from ingest.errors import NotFoundError, StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 METADATA = MetaData()
 DOCUMENTS = Table(
@@ -49,6 +49,8 @@ DOCUMENTS = Table(
     Column("pages", Integer),
     Column("error", Text),
     Column("text", Text, nullable=False),
+    Column("kind", String(16), nullable=False, server_default=""),
+    Column("metadata", Text, nullable=False, server_default="{}"),  # a JSON object of strings
 )
 LISTED = [column for column in DOCUMENTS.c if column.name != "text"]
 """All columns but the long one."""
@@ -84,6 +86,9 @@ WEIGHTS = "0.5, 1.0, 1.0"
 """BM25 weights of title, headings and text. Every chunk of a document shares its title, so a title
 that weighs more lifts all of them alike and hides the one that answers."""
 
+WITHIN = "AND chunks.document_id IN (SELECT value FROM json_each(:documents)) "
+"""One parameter, however many documents there are."""
+
 # fmt: off
 STOP_WORDS = frozenset((
     "a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "do", "does", "for", "from",
@@ -116,6 +121,8 @@ class Registry:
                         hint="Upgrade: pip install --upgrade groundtune",
                     )
                 METADATA.create_all(connection)
+                if found == 1:
+                    _add_metadata(connection)
                 connection.execute(text(FULL_TEXT))
                 connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
         except DBAPIError as error:
@@ -212,6 +219,8 @@ class Registry:
                     sha256=document.sha256,
                     pages=document.pages,
                     text=document.text,
+                    kind=document.kind,
+                    metadata=json.dumps(dict(document.metadata), ensure_ascii=False),
                 )
             )
             for chunk in chunks:
@@ -253,22 +262,33 @@ class Registry:
         with self._engine.connect() as connection:
             return set(connection.execute(select(PENDING.c.chunk_id)).scalars())
 
-    def search(self, query: str, *, collection: str, limit: int) -> list[tuple[Chunk, float]]:
+    def search(
+        self,
+        query: str,
+        *,
+        collection: str,
+        limit: int,
+        documents: Collection[str] | None = None,
+    ) -> list[tuple[Chunk, float]]:
         """Return the best chunks by BM25, best first, with positive scores; higher is better.
 
-        A query without a telling word finds nothing.
+        A query without a telling word finds nothing. `documents` are the ids of those that are
+        searched; None is all of the collection, and an empty one finds nothing.
         """
         words = [w for w in re.findall(r"\w+", query.casefold()) if w not in STOP_WORDS]
-        if not words:
+        if not words or (documents is not None and not documents):
             return []
         match = " OR ".join(f'"{word}"' for word in dict.fromkeys(words))
         statement = text(
             f"SELECT chunks.*, -bm25(chunks_fts, {WEIGHTS}) AS score FROM chunks_fts "
             "JOIN chunks ON chunks.number = chunks_fts.rowid "
             "WHERE chunks_fts MATCH :match AND chunks.collection = :collection "
+            f"{'' if documents is None else WITHIN}"
             f"ORDER BY bm25(chunks_fts, {WEIGHTS}), chunks.id LIMIT :limit"
         )
-        values = {"match": match, "collection": collection, "limit": limit}
+        values: dict[str, Any] = {"match": match, "collection": collection, "limit": limit}
+        if documents is not None:
+            values["documents"] = json.dumps(sorted(documents))
         with self._engine.connect() as connection:
             rows = connection.execute(statement, values).mappings()
             return [(_chunk(row), float(row["score"])) for row in rows]
@@ -284,6 +304,12 @@ def _configure(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA busy_timeout = 10000")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _add_metadata(connection: Connection) -> None:
+    """Bring a database of version 1 to version 2."""
+    for column in ("kind VARCHAR(16) NOT NULL DEFAULT ''", "metadata TEXT NOT NULL DEFAULT '{}'"):
+        connection.execute(text(f"ALTER TABLE documents ADD COLUMN {column}"))
 
 
 def _remove(connection: Connection, document_id: str) -> None:
@@ -342,4 +368,6 @@ def _record(row: Any, chunks: int) -> Record:
         sha256=row["sha256"],
         error=row["error"],
         path=None if row["path"] is None else Path(row["path"]),
+        kind=row["kind"],
+        metadata=json.loads(row["metadata"]),
     )

@@ -1,16 +1,33 @@
-"""Markdown: headings give the structure, tables become one readable line a row."""
+"""Markdown: headings give the structure, front matter the metadata, tables one line a row."""
 
+import re
+from typing import Any
+
+import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from ingest.document import Reading
+from ingest.readers.html import read_html
+from ingest.readers.job import Job
 from ingest.readers.outline import Outline, table_lines
+from ingest.readers.text import text_of
+
+FRONT = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+SIMPLE = re.compile(r"^(?P<key>[A-Za-z][\w -]*):[ \t]+(?P<value>\S.*)$", re.MULTILINE)
 
 
-def read_markdown(content: bytes, name: str) -> Reading:
-    """Read Markdown. `name` titles a document that has no first-level heading."""
-    tokens = MarkdownIt("commonmark").enable("table").parse(content.decode("utf-8-sig"))
-    outline = Outline(name)
+def read_markdown(content: bytes, name: str, job: Job) -> Reading:
+    """Read Markdown. `name` titles a document with neither a first-level heading nor a title."""
+    text = text_of(content).lstrip("\ufeff")
+    metadata = {}
+    if front := FRONT.match(text):
+        metadata = _front_matter(front["yaml"])
+        if metadata:  # else it is a text between two rules
+            text = text[front.end() :]
+    outline = Outline(metadata.get("title", name))
+    outline.metadata.update(metadata)
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
     position = 0
     while position < len(tokens):
         token = tokens[position]
@@ -24,9 +41,40 @@ def read_markdown(content: bytes, name: str) -> Reading:
         elif token.type == "inline":
             outline.paragraph(_bullet(tokens, position) + _plain(token))
         elif token.type in ("fence", "code_block"):
-            outline.paragraph(token.content.rstrip())
+            outline.paragraph(token.content.strip("\n"))
+        elif token.type == "html_block":
+            for block in read_html(token.content.encode(), "", job).blocks:
+                outline.paragraph(block.text)
         position += 1
     return outline.reading()
+
+
+def _front_matter(text: str) -> dict[str, str]:
+    """Return the keys in lower case; lists become `a, b`. Broken YAML is read line by line."""
+    try:
+        found = yaml.load(text, _NoAliases)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        found = {line["key"]: line["value"] for line in SIMPLE.finditer(text)}
+    if not isinstance(found, dict):
+        return {}
+    return {str(key).lower(): _value(value) for key, value in found.items() if value is not None}
+
+
+class _NoAliases(yaml.SafeLoader):  # type: ignore[misc]  # comes without types
+    """Safe YAML without `*alias`, by which a few lines can grow to gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_value(part)}" for key, part in value.items())
+    return str(value)
 
 
 def _plain(token: Token) -> str:
@@ -35,6 +83,8 @@ def _plain(token: Token) -> str:
     for child in token.children or []:
         if child.type in ("softbreak", "hardbreak"):
             parts.append("\n" if child.type == "hardbreak" else " ")
+        elif child.type == "html_inline" and child.content.lower().startswith("<br"):
+            parts.append("\n")
         elif child.type == "image" or child.type in ("text", "code_inline"):
             parts.append(child.content)
     return "".join(parts).strip()

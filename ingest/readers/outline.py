@@ -1,6 +1,7 @@
 """The running outline of a document while a reader walks through it."""
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from ingest.document import Block, Reading
 
@@ -14,7 +15,9 @@ class Outline:
         self._headings: list[tuple[int, str]] = []
         self._parts: list[str] = []
         self._blocks: list[Block] = []
-        self.page: int | None = None
+        self._page: int | None = None
+        self.metadata: dict[str, str] = {}
+        """What the file says of itself."""
 
     def heading(self, level: int, text: str) -> None:
         """Open a section; the first heading of level 1 is the document's title."""
@@ -40,18 +43,31 @@ class Outline:
     def turn_page(self, page: int) -> None:
         """Go on to page `page`, counted from 1: a block never spans two."""
         self._flush()
-        self.page = page
+        self._page = page
+
+    def member(self, name: str, reading: Reading) -> None:
+        """Add a file that lies inside this one, under its name; its title is the next heading."""
+        self._flush()
+        above = (name,) if _same(reading.title, name) else (name, reading.title)
+        for block in reading.blocks:
+            self._blocks.append(Block(block.text, above + block.headings, block.page))
 
     def reading(self, pages: int | None = None) -> Reading:
         """Return all that was collected."""
         self._flush()
-        return Reading(self._title or self._name, tuple(self._blocks), pages)
+        return Reading(self._title or self._name, tuple(self._blocks), pages, self.metadata)
 
     def _flush(self) -> None:
         if self._parts:
             headings = tuple(text for _, text in self._headings)
-            self._blocks.append(Block("\n\n".join(self._parts), headings, self.page))
+            self._blocks.append(Block("\n\n".join(self._parts), headings, self._page))
             self._parts = []
+
+
+def _same(title: str, name: str) -> bool:
+    """Return whether a title is only the file's name again."""
+    stem = PurePosixPath(name).stem.replace("-", " ").replace("_", " ")
+    return title in ("", name, PurePosixPath(name).name, stem)
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,114 +1,256 @@
-"""PDF: the text layer, page by page, with headings told by their size."""
+"""PDF: the text layer, page by page; scanned pages by OCR. Headings are told by size and weight."""
 
 import re
 from collections import Counter
 from typing import Any, NamedTuple
 
 from ingest.document import Reading
-from ingest.errors import DocumentError
-from ingest.readers.outline import Outline
+from ingest.errors import DocumentError, OverLimitError
+from ingest.readers.job import Job
+from ingest.readers.ocr import MISSING, is_installed, recognise
+from ingest.readers.outline import Outline, table_lines
+from ingest.readers.page_layout import (
+    Line,
+    Segment,
+    joined,
+    lines_of,
+    regions_of,
+    segments_of,
+    table_of,
+)
+from ingest.readers.pdf_words import words_of
 
 HEADING_RATIO = 1.15
 """A line this much taller than the body text is a heading."""
+BOLD_HEADING = 80
+"""Characters up to which a bold line of body size that stands alone is a heading."""
+MARGIN = 0.1
+"""Share of the page's height, above and below, in which running heads and page numbers stand."""
+RUNNING_PAGES = 3
+"""Pages on which a line in the margin recurs at least if it is a running head."""
+SCAN_CHARS = 16
+"""A page with fewer characters, most of it a picture, is a scan: the rest is its page number."""
+SCAN_COVER = 0.5
 
 
-class Line(NamedTuple):
-    """A line of text on a page."""
+class Page(NamedTuple):
+    """What stands on a page."""
 
-    text: str
-    size: float
-    """Font size in points, of its largest character."""
-    gap: float
-    """Distance to the line above, in points."""
+    segments: list[Segment]
+    turned: list[str]
+    height: float
+    recognised: str
+    """What OCR made of a scan; its segments are not used then."""
 
 
-def read_pdf(content: bytes, name: str) -> Reading:
-    """Read a PDF's text layer.
+def read_pdf(content: bytes, name: str, job: Job) -> Reading:
+    """Read a PDF.
+
+    Scanned pages that cannot be recognised are named in the metadata (`skipped`).
 
     Raises:
-        DocumentError: encrypted, damaged, or without any text (a scan).
+        DocumentError: encrypted, damaged, or nothing but scans and no OCR here.
+        OverLimitError: too many pages.
     """
     import pypdfium2
 
     try:
         pdf = pypdfium2.PdfDocument(content)
     except pypdfium2.PdfiumError as error:
-        reason = "it is encrypted" if "assword" in str(error) else "it is damaged or not a PDF"
-        raise DocumentError(f"The PDF cannot be opened: {reason}.") from None
+        if "assword" in str(error):
+            raise DocumentError(
+                "The PDF cannot be opened: it is encrypted.", hint="Save it without a password."
+            ) from None
+        raise DocumentError("The PDF cannot be opened: it is damaged or not a PDF.") from None
     try:
-        pages = [_lines(page) for page in pdf]
+        if len(pdf) > job.limits.pages:
+            raise OverLimitError(
+                f"It has {len(pdf)} pages; at most {job.limits.pages} are read.",
+                hint="Split it into several files.",
+            )
+        pages, unread = _pages(pdf, job)
+        outline = Outline(name)
+        outline.metadata.update(_metadata(pdf))
     finally:
         pdf.close()
-    if not any(pages):
-        raise DocumentError("The PDF has no text, only pictures: it needs OCR first.")
-    sizes: Counter[float] = Counter()
-    for line in (line for page in pages for line in page):
-        sizes[line.size] += len(line.text)
-    body = sizes.most_common(1)[0][0]
-    larger = sorted({line.size for page in pages for line in page if line.size > body * 1.15})
-    outline = Outline(name)
-    for number, page in enumerate(pages, start=1):
-        outline.turn_page(number)
-        _paragraphs(page, body, larger, outline)
+    if unread:
+        outline.metadata["skipped"] = unread
+    _drop_running(pages)
+    _write(pages, outline)
     return outline.reading(len(pages))
 
 
-def _lines(page: Any) -> list[Line]:
-    """Return a page's lines, top to bottom, with their font sizes."""
-    import ctypes
+def _pages(pdf: Any, job: Job) -> tuple[list[Page], str]:
+    """Return the pages, and what is to be said of those that could not be read."""
+    import pypdfium2
 
+    pages: list[Page] = []
+    scans: list[int] = []
+    damaged: list[int] = []
+    for number in range(1, len(pdf) + 1):
+        try:
+            page = pdf[number - 1]
+        except pypdfium2.PdfiumError:
+            damaged.append(number)
+            pages.append(Page([], [], 1.0, ""))
+            continue
+        words = words_of(page)
+        segments = segments_of(words.upright)
+        recognised = ""
+        if sum(len(s.text) for s in segments) < SCAN_CHARS and _is_picture(page):
+            scans.append(number)
+            if is_installed() and len(scans) <= job.limits.ocr_pages:
+                recognised = recognise(page, job.limits.ocr_languages)
+                job.on_page()
+        pages.append(Page(segments, words.turned, words.height, recognised))
+        page.close()
+    if len(damaged) == len(pages):
+        raise DocumentError("The PDF is damaged: none of its pages can be read.")
+    unread = [f"damaged pages: {_listed(damaged)}"] if damaged else []
+    if scans and not is_installed():
+        if not any(page.segments for page in pages):
+            raise DocumentError(f"The PDF has no text, only pictures. {MISSING}")
+        unread.append(f"scanned pages: {_listed(scans)}. {MISSING}")
+    elif len(scans) > job.limits.ocr_pages:
+        unread.append(f"scanned pages: {_listed(scans[job.limits.ocr_pages :])}")
+    elif not any(page.segments or page.turned or page.recognised for page in pages):
+        raise DocumentError("The PDF has no text, only pictures, and OCR finds none in them.")
+    return pages, "; ".join(unread)
+
+
+def _is_picture(page: Any) -> bool:
+    """Return whether pictures cover most of the page."""
     import pypdfium2.raw as raw
 
-    textpage = page.get_textpage()
-    try:
-        lines: list[Line] = []
-        text, size, bottom = "", 0.0, 0.0
-        above: float | None = None
-        for index in range(textpage.count_chars()):
-            character = chr(raw.FPDFText_GetUnicode(textpage, ctypes.c_int(index)))
-            if character in "\r\n":
-                if text.strip():
-                    gap = above - bottom if above is not None else 0.0
-                    lines.append(Line(" ".join(text.split()), size, gap))
-                    above = bottom
-                text, size = "", 0.0
-                continue
-            text += character
-            if not character.isspace():
-                size = max(size, round(raw.FPDFText_GetFontSize(textpage, ctypes.c_int(index)), 1))
-                bottom = textpage.get_charbox(index, loose=True)[1]
-        if text.strip():
-            lines.append(Line(" ".join(text.split()), size, above - bottom if above else 0.0))
-        return lines
-    finally:
-        textpage.close()
+    width, height = page.get_size()
+    covered = 0.0
+    for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
+        left, bottom, right, top = picture.get_bounds()
+        covered += max(0.0, right - left) * max(0.0, top - bottom)
+    return covered > SCAN_COVER * width * height
 
 
-def _paragraphs(lines: list[Line], body: float, larger: list[float], outline: Outline) -> None:
-    paragraph: list[str] = []
-    pitch = _pitch(lines, body)
+def _listed(numbers: list[int]) -> str:
+    more = f" and {len(numbers) - 20} more" if len(numbers) > 20 else ""
+    return ", ".join(map(str, numbers[:20])) + more
+
+
+def _metadata(pdf: Any) -> dict[str, str]:
+    said = pdf.get_metadata_dict(skip_empty=True)
+    date = re.match(r"D:(\d{4})(\d\d)(\d\d)", said.get("ModDate") or said.get("CreationDate") or "")
+    found = {key.lower(): said.get(key, "") for key in ("Author", "Subject", "Keywords")}
+    found["date"] = "-".join(date.groups()) if date else ""
+    return found
+
+
+def _drop_running(pages: list[Page]) -> None:
+    """Keep running heads and page numbers on the first page that has them, and nowhere else."""
+    places = Counter(key for page in pages for key in {_place(page, s) for s in page.segments})
+    often = {
+        key
+        for key, count in places.items()
+        if key is not None and count >= max(RUNNING_PAGES, 0.4 * len(pages))
+    }
+    kept: set[object] = set()
+    for page in pages:
+        stay = []
+        for segment in page.segments:
+            key = _place(page, segment)
+            if key not in often or key not in kept:
+                stay.append(segment)
+            kept.add(key)
+        page.segments[:] = stay
+
+
+def _place(page: Page, segment: Segment) -> tuple[str, int] | None:
+    """Return what recurs of a segment in the margin: its text but for numbers, and its height."""
+    if page.height * MARGIN < segment.bottom < page.height * (1 - MARGIN):
+        return None
+    return re.sub(r"\d+", "0", segment.text), round(segment.bottom / 4)
+
+
+def _write(pages: list[Page], outline: Outline) -> None:
+    sizes: Counter[float] = Counter()
+    bold = 0
+    for segment in (segment for page in pages for segment in page.segments):
+        sizes[segment.size] += len(segment.text)
+        bold += len(segment.text) * segment.bold
+    body = sizes.most_common(1)[0][0] if sizes else 0.0
+    larger = sorted(size for size in sizes if size > body * HEADING_RATIO)
+    headings = _Headings(body, larger, bold < 0.3 * sizes.total())
+    for number, page in enumerate(pages, start=1):
+        outline.turn_page(number)
+        if page.recognised:
+            for paragraph in page.recognised.split("\n\n"):
+                outline.paragraph(joined(paragraph.split("\n")))
+            continue
+        for region in regions_of(page.segments):
+            _paragraphs(lines_of(region), headings, outline)
+        outline.paragraph(" ".join(page.turned))
+
+
+class _Headings(NamedTuple):
+    """What tells headings in one document."""
+
+    body: float
+    """Font size of most of the text, in points."""
+    larger: list[float]
+    """The sizes of headings, ascending."""
+    bold: bool
+    """Whether bold lines are headings: not where half the text is bold."""
+
+    def level(self, line: Line) -> int | None:
+        """Return a line's level by its size alone, 1 the largest; None for body text."""
+        if line.size <= self.body * HEADING_RATIO:
+            return None
+        return len(self.larger) - self.larger.index(line.size)
+
+    def is_bold_heading(self, lines: list[Line]) -> bool:
+        """Return whether a paragraph is a heading by its weight."""
+        if not self.bold or len(lines) > 2 or any(len(line.cells) > 1 for line in lines):
+            return False
+        text = " ".join(line.text for line in lines)
+        is_short = len(text) <= BOLD_HEADING and text[-1] not in ".,;:"
+        return is_short and all(line.bold for line in lines)
+
+
+def _paragraphs(lines: list[Line], headings: _Headings, outline: Outline) -> None:
+    paragraph: list[Line] = []
     heading: list[str] = []
     level = 0
+    pitch = _pitch(lines, headings.body)
 
     def close() -> None:
         if heading:
-            outline.heading(level, " ".join(heading))
+            outline.heading(level, joined(heading))
             heading.clear()
-        outline.paragraph("\n".join(paragraph) if _is_table(paragraph) else " ".join(paragraph))
+        if paragraph and headings.is_bold_heading(paragraph):
+            outline.heading(len(headings.larger) + 1, joined([line.text for line in paragraph]))
+        else:
+            _paragraph(paragraph, outline)
         paragraph.clear()
 
     for line in lines:
-        if line.size > body * HEADING_RATIO:
-            line_level = len(larger) - larger.index(line.size)
-            if paragraph or (heading and (line_level != level or line.gap > line.size * 1.8)):
+        its_level = headings.level(line)
+        if its_level is not None:
+            if paragraph or (heading and (its_level != level or line.gap > line.size * 1.8)):
                 close()
-            level = line_level
+            level = its_level
             heading.append(line.text)
         else:
-            if heading or (paragraph and line.gap > pitch * 1.35):
+            if heading or (paragraph and _parts(paragraph, line, pitch)):
                 close()
-            paragraph.append(line.text)
+            paragraph.append(line)
     close()
+
+
+def _parts(paragraph: list[Line], line: Line, pitch: float) -> bool:
+    """Return whether `line` begins a new paragraph; rows of a table stand wider apart."""
+    if len(paragraph[-1].cells) > 1 and len(line.cells) > 1:
+        return line.gap > 3 * line.size
+    if line.bold != paragraph[-1].bold and len(paragraph[-1].cells) == len(line.cells) == 1:
+        return line.gap > pitch * 1.1
+    return line.gap > pitch * 1.35
 
 
 def _pitch(lines: list[Line], body: float) -> float:
@@ -117,7 +259,38 @@ def _pitch(lines: list[Line], body: float) -> float:
     return gaps.most_common(1)[0][0] if gaps else body * 1.2
 
 
-def _is_table(lines: list[str]) -> bool:
+def _paragraph(lines: list[Line], outline: Outline) -> None:
+    """Add lines as tables where they have cells, as rows where they look so, else as prose."""
+    start = 0
+    while start < len(lines):
+        end = start + 1
+        is_row = len(lines[start].cells) > 1
+        while end < len(lines) and (len(lines[end].cells) > 1) == is_row:
+            end += 1
+        if is_row:  # a cell that goes on in the next line may stand there alone
+            while end < len(lines) and _continues(lines[start:end], lines[end]):
+                end += 1
+        part = lines[start:end]
+        rows = table_of(part) if is_row else None
+        texts = [line.text for line in part]
+        if rows is not None:
+            outline.lines(table_lines(rows))
+        elif is_row and len(part) > 1:
+            outline.lines(["; ".join(cell.text for cell in line.cells) for line in part])
+        else:
+            outline.paragraph("\n".join(texts) if _is_list(texts) else joined(texts))
+        start = end
+
+
+def _continues(rows: list[Line], line: Line) -> bool:
+    """Return whether `line` belongs to the table above: more cells, or the rest of one."""
+    if len(line.cells) > 1:
+        return True
+    first = min(row.cells[0].left for row in rows)
+    return line.gap < 1.5 * line.size and line.cells[0].left > first + 2 * line.size
+
+
+def _is_list(lines: list[str]) -> bool:
     """Rows of a table are short lines that mostly hold a number or a code."""
     if len(lines) < 3:
         return False

@@ -1,8 +1,9 @@
 """Fakes that do the job smaller: a scripted assistant and an embedder of hashed words."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from assistant.answer import Answer, Ask, Citation, Evidence, Timings
-from ingest.errors import EngineError
+from eval.cache import Cache
+from eval.plan import Plan
+from eval.question import Question
+from eval.recipe import Arm
+from ingest.errors import EngineError, EngineUnavailableError
 
 BLANK = Answer(
     answer="",
@@ -52,9 +57,14 @@ class ScriptedAssistant:
         self.script = script
         self.asked: list[Ask] = []
 
+    def of(self, arm: Arm) -> "ScriptedAssistant":
+        return self
+
     async def answer(self, ask: Ask) -> Answer:
         self.asked.append(ask)
         text = self.script(ask)
+        if text.startswith("GONE"):
+            raise EngineUnavailableError(text)
         if text.startswith("FAIL"):
             raise EngineError(text)
         return replace(BLANK, answer=text, mode=ask.mode)
@@ -77,6 +87,34 @@ def citations_of(*sources: str) -> tuple[Citation, ...]:
 @pytest.fixture
 def embedder() -> WordEmbedder:
     return WordEmbedder()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with Cache(tmp_path / "cache.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def planned() -> Callable[..., Plan]:
+    """Make a plan: `planned(questions, arms, seed=1)`; every arm rests on the same things."""
+
+    def make(questions: Sequence[Question], arms: Sequence[Arm], **values: Any) -> Plan:
+        defaults: Mapping[str, Any] = {
+            "examples": {},
+            "collection": "default",
+            "schema": None,
+            "contexts": {arm.name: "index" for arm in arms},
+            "engines": {arm.name: "model" for arm in arms},
+            "adapters": {arm.name: "house:v1" for arm in arms if arm.tuned},
+            "max_tokens": None,
+            "temperature": 0.0,
+            "seed": 0,
+            "repeat": 1,
+        }
+        return Plan(questions=tuple(questions), arms=tuple(arms), **{**defaults, **values})
+
+    return make
 
 
 @pytest.fixture

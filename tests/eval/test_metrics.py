@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from assistant.answer import Answer
+from eval.cache import Cache
 from eval.metrics import (
     abstention,
     facts_right,
@@ -105,14 +106,30 @@ def test_avoided_words_count_as_whole_words_only(said: Say) -> None:
 
 
 def test_similarity_compares_the_answer_field_with_the_reference(
-    said: Say, embedder: Embedder
+    said: Say, embedder: Embedder, cache: Cache
 ) -> None:
     answers = [said('{"answer": "Tighten it to 25 N·m."}'), said(""), said("Bananas")]
-    same, empty, other = similarities([asked()] * 3, answers, embedder)
+    same, empty, other = similarities([asked()] * 3, answers, embedder, cache)
     assert same.value == pytest.approx(1, abs=1e-6)
     assert empty.value == 0
     assert other.value is not None
     assert other.value < 0.5
+
+
+def test_texts_that_were_compared_before_are_not_embedded_again(
+    said: Say, embedder: Any, cache: Cache
+) -> None:
+    first = similarities([asked()], [said("Bananas")], embedder, cache)
+
+    class Mute:
+        name = embedder.name
+
+        def embed(self, texts: Any) -> Any:
+            raise AssertionError("embedded again")
+
+    assert similarities([asked()], [said("Bananas")], Mute(), cache) == first  # type: ignore[arg-type]
+    with pytest.raises(AssertionError, match="embedded again"):
+        similarities([asked()], [said("Apples")], Mute(), cache)  # type: ignore[arg-type]
 
 
 def test_evidence_and_citations_are_measured_by_document(said: Say, overlap: Overlap) -> None:
@@ -138,7 +155,7 @@ def test_rouge_is_one_for_the_reference_itself(said: Say, overlap: Overlap) -> N
     assert score.value == pytest.approx(1)
 
 
-def test_a_failed_answer_has_no_score_at_all(said: Say, embedder: Embedder) -> None:
+def test_a_failed_answer_has_no_score_at_all(said: Say, embedder: Embedder, cache: Cache) -> None:
     question, arm = asked(facts=[["25 N·m"]]), Arm(name="base", mode="base")
     outcomes = [
         Outcome("q", "base", "k", None, "the engine stopped"),
@@ -146,7 +163,13 @@ def test_a_failed_answer_has_no_score_at_all(said: Say, embedder: Embedder) -> N
     ]
     failed, answered = asyncio.run(
         score_all(
-            {"q": question}, {"base": arm}, outcomes, schema=HOUSE, avoided=(), embedder=embedder
+            {"q": question},
+            {"base": arm},
+            outcomes,
+            schema=HOUSE,
+            avoided=(),
+            embedder=embedder,
+            cache=cache,
         )
     )
     assert all(score.value is None for score in failed.values())

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from eval.question import KINDS, Question, check_documents, read_questions, sample
+from eval.question import (
+    KINDS,
+    Question,
+    check_documents,
+    clusters_of,
+    read_questions,
+    sample,
+)
 from ingest.errors import DataError, UsageError
 
 
@@ -77,3 +84,18 @@ def test_the_sample_company_asks_every_kind_of_question() -> None:
     questions = read_questions(Path("examples/tarnfell/questions.jsonl"))
     assert {q.kind for q in questions} == set(KINDS) - {"other"}
     assert all(q.heldout or q.kind != "heldout" for q in questions)
+
+
+def test_questions_joined_by_a_chain_of_documents_are_one_cluster() -> None:
+    asked = [
+        Question(id="1", question="?", documents=("a", "b")),
+        Question(id="2", question="?", documents=("c",)),
+        Question(id="3", question="?", documents=("b", "c")),
+        Question(id="4", question="?", documents=("d",)),
+        Question(id="5", question="?"),
+        Question(id="6", question="?"),
+    ]
+    found = clusters_of(asked)
+    assert found["1"] == found["2"] == found["3"]
+    assert len(set(found.values())) == 4
+    assert clusters_of(asked[::-1]) == found

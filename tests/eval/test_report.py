@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from assistant.answer import Answer, Ask
+from eval.cache import Cache
+from eval.compare import compare
 from eval.metrics import score_all
+from eval.past import read_report
+from eval.plan import Plan
 from eval.question import Question
 from eval.recipe import Arm
 from eval.report import Report, as_html, as_markdown, write_report
-from eval.run import Plan, answer_all
+from eval.run import answer_all
 from eval.summary import summarise
 from ingest.embed import Embedder
 
@@ -55,13 +59,14 @@ def report(
     questions: tuple[Question, ...],
     scripted: Callable[..., Any],
     embedder: Embedder,
-    tmp_path: Path,
+    planned: Callable[..., Plan],
+    cache: Cache,
 ) -> Report:
     arms = tuple(Arm(name=mode, mode=mode) for mode in MODES)
-    plan = Plan(questions, arms, {}, "default", None, HOUSE, None, 0, "c")
+    plan = planned(questions, arms, schema=HOUSE)
 
     async def go() -> tuple[Any, Any]:
-        outcomes = await answer_all(plan, scripted(script), tmp_path, Silent())
+        outcomes = await answer_all(plan, scripted(script), cache, Silent())
         cards = await score_all(
             {q.id: q for q in questions},
             {a.name: a for a in arms},
@@ -69,6 +74,7 @@ def report(
             schema=HOUSE,
             avoided=("gadget",),
             embedder=embedder,
+            cache=cache,
         )
         return outcomes, cards
 
@@ -183,3 +189,14 @@ def test_a_report_of_one_arm_and_one_question_is_still_a_report(report: Report) 
     )
     assert "was not measured" in as_html(small)
     assert "rag: not in this run" in as_html(small)
+
+
+def test_a_written_report_compares_with_itself_without_a_change(
+    report: Report, tmp_path: Path
+) -> None:
+    write_report(report, tmp_path)
+    past = read_report(tmp_path)
+    found = compare(past, past, None, resamples=99)
+    assert found.questions == len(report.questions)
+    assert {change.difference.mean for change in found.changes} == {0}
+    assert past.answers["rag", "q3"].startswith("FAIL")

@@ -1,8 +1,21 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from eval.statistics import difference, estimate, factorial
+from eval.statistics import (
+    MCNEMAR,
+    SIGN_FLIP,
+    cluster_bounds,
+    contrast,
+    difference,
+    estimate,
+    factorial,
+    holm,
+    sign_flip,
+)
 
 FAST = 999
 
@@ -11,26 +24,32 @@ def by_id(*values: float | None) -> dict[str, float | None]:
     return {f"q{n:03}": value for n, value in enumerate(values)}
 
 
+def in_threes(n: int) -> dict[str, str]:
+    return {f"q{i:03}": f"document:{i // 3}" for i in range(n)}
+
+
 def test_a_share_has_wilsons_interval_even_at_none_of_n() -> None:
-    found = estimate([0.0] * 20 + [None], seed=1)
+    found = estimate(by_id(*[0.0] * 20, None), seed=1)
     assert (found.mean, found.low, found.n, found.unscored) == (0, 0, 20, 1)
     assert found.high == pytest.approx(0.1611, abs=1e-3)  # published: 0 of 20 -> 0 to 16.1 %
 
 
-def test_a_mean_of_measures_agrees_with_scipy() -> None:
+def test_alike_questions_about_one_document_count_once() -> None:
+    found = estimate(by_id(*[1.0] * 60), in_threes(60), seed=1)
+    assert (found.mean, found.n, found.clusters) == (1, 60, 20)
+    assert found.low == pytest.approx(1 - 0.1611, abs=1e-3)  # as 20 of 20
+
+
+def test_a_mean_of_measures_is_near_students_interval() -> None:
     values = np.random.default_rng(0).gamma(2.0, size=60)
-    found = estimate(list(values), seed=3, resamples=FAST)
-    direct = stats.bootstrap(
-        (values,), np.mean, n_resamples=FAST, method="BCa", rng=np.random.default_rng(3)
-    ).confidence_interval
-    assert (found.low, found.high) == (direct.low, direct.high)
+    found = estimate(by_id(*values), seed=3)
     t = stats.ttest_1samp(values, 0).confidence_interval()
     assert found.low == pytest.approx(t.low, abs=0.12)
     assert found.high == pytest.approx(t.high, abs=0.12)
 
 
 def test_nothing_scored_is_not_zero() -> None:
-    found = estimate([None, None], seed=0)
+    found = estimate(by_id(None, None), seed=0)
     assert (found.mean, found.low, found.n, found.unscored) == (None, None, 0, 2)
     assert not found.seen
 
@@ -54,6 +73,12 @@ def test_one_question_gives_no_interval() -> None:
     assert not found.seen
 
 
+def test_questions_about_one_document_alone_give_no_interval() -> None:
+    found = difference(by_id(1, 1, 0), by_id(0, 1, 0), in_threes(3), seed=1)
+    assert (found.low, found.why) == (None, "all questions are about one document")
+    assert not found.seen
+
+
 def test_identical_arms_show_no_difference() -> None:
     found = difference(by_id(1, 0, 1), by_id(1, 0, 1), seed=1)
     assert (found.mean, found.low, found.p, found.seen) == (0, None, 1, False)
@@ -69,7 +94,26 @@ def test_always_better_is_seen_although_there_is_no_interval() -> None:
 def test_the_test_of_right_and_wrong_is_mcnemars() -> None:
     a, b = by_id(*[1] * 9, *[0] * 3, *[1] * 8), by_id(*[0] * 9, *[1] * 3, *[1] * 8)
     found = difference(a, b, seed=1, resamples=FAST)
+    assert found.test == MCNEMAR
     assert found.p == pytest.approx(stats.binomtest(3, 12).pvalue)
+
+
+@given(st.lists(st.sampled_from((-1.0, 0.0, 1.0)), min_size=2, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_the_sign_flip_test_of_single_questions_is_mcnemars(values: list[float]) -> None:
+    up, down = values.count(1.0), values.count(-1.0)
+    exact = stats.binomtest(up, up + down).pvalue if up + down else 1.0
+    flipped = sign_flip(np.array([values]), seed=1, resamples=9999)[0]
+    assert flipped == pytest.approx(exact)
+
+
+def test_repeating_a_question_about_one_document_proves_nothing_more() -> None:
+    values = [n / 8 for n in (3, -1, 2, 1, 4, -2, 1, 3, 2, 1)]
+    once = contrast(by_id(*values), seed=1, resamples=FAST)
+    thrice = contrast(by_id(*np.repeat(values, 3)), in_threes(30), seed=1, resamples=FAST)
+    assert (thrice.n, thrice.clusters, thrice.test) == (30, 10, SIGN_FLIP)
+    assert thrice.p == once.p
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high), abs=0.005)
 
 
 def test_an_interval_does_not_depend_on_what_was_computed_before() -> None:
@@ -80,17 +124,27 @@ def test_an_interval_does_not_depend_on_what_was_computed_before() -> None:
     assert difference(a, b, seed=2, resamples=FAST) == first
 
 
-def test_the_interval_of_a_paired_difference_covers_the_truth() -> None:
-    rng = np.random.default_rng(11)
-    runs, hits, truth = 150, 0, 0.3
-    for _ in range(runs):
-        b = rng.random(40) < 0.4
-        a = np.where(b, rng.random(40) < 0.9, rng.random(40) < (0.7 - 0.36) / 0.6)
-        found = difference(by_id(*a.astype(float)), by_id(*b.astype(float)), seed=1, resamples=399)
-        assert found.low is not None
-        assert found.high is not None
-        hits += found.low <= truth <= found.high
-    assert 0.89 <= hits / runs <= 0.99
+def test_a_family_is_corrected_as_statsmodels_does() -> None:
+    rng = np.random.default_rng(3)
+    found = [contrast(by_id(*rng.normal(m, 1, 12)), seed=1, resamples=FAST) for m in (0, 0.7, 1)]
+    adjusted = holm(found)
+    wanted = multipletests([e.p for e in found], method="holm")[1]
+    assert [e.adjusted for e in adjusted] == pytest.approx(list(wanted))
+    assert [e.mean for e in adjusted] == [e.mean for e in found]
+
+
+def test_what_is_seen_alone_can_be_noise_among_many() -> None:
+    alone = contrast(by_id(*[1.0] * 9, *[0.0] * 20, -1.0), seed=1, resamples=FAST)
+    assert alone.seen
+    nothing = contrast(by_id(*[1.0] * 5, *[0.0] * 20, *[-1.0] * 5), seed=1, resamples=FAST)
+    assert not holm([alone, *[nothing] * 5])[0].seen
+
+
+def test_an_estimate_without_a_test_takes_no_part_in_a_family() -> None:
+    alone = contrast(by_id(1, 1, 0, 1, 1, 1, 1, 1), seed=1, resamples=FAST)
+    nothing = difference({"a": None}, {"a": None}, seed=1)
+    assert holm([nothing]) == [nothing]
+    assert holm([nothing, alone])[1].adjusted == alone.p
 
 
 def test_the_two_by_two_separates_main_effects_from_the_interaction() -> None:
@@ -101,3 +155,11 @@ def test_the_two_by_two_separates_main_effects_from_the_interaction() -> None:
     assert found.tuning.mean == pytest.approx(0.4)
     assert found.interaction.mean == pytest.approx(0.6)
     assert (found.interaction.n, found.interaction.unscored) == (9, 1)
+
+
+def test_one_set_gets_the_same_bounds_alone_as_among_others() -> None:
+    sums = np.random.default_rng(4).normal(size=(3, 25))
+    counts = np.random.default_rng(5).integers(1, 4, size=(3, 25)).astype(float)
+    together = cluster_bounds(sums, counts, seed=2, resamples=FAST)
+    alone = cluster_bounds(sums[1:2], counts[1:2], seed=2, resamples=FAST)
+    assert (together.low[1], together.high[1]) == pytest.approx((alone.low[0], alone.high[0]))

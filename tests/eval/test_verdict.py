@@ -2,6 +2,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from eval.power import power
 from eval.statistics import Estimate
 from eval.summary import Comparison, Summary
 from eval.verdict import points, verdict
@@ -9,8 +10,8 @@ from eval.verdict import points, verdict
 MODES = {"base": "base", "rag": "rag", "finetuned": "finetuned", "combined": "combined"}
 
 
-def gap(mean: float | None, low: float | None = None, high: float | None = None) -> Estimate:
-    return Estimate(mean, low, high, 40, 0, "" if low is not None else "same value", 0.5)
+def gap(mean: float, low: float, high: float) -> Estimate:
+    return Estimate(mean, low, high, 40, 0, p=0.001 if low * high > 0 else 0.5)
 
 
 UP, NONE, DOWN = gap(0.4, 0.2, 0.6), gap(0.05, -0.1, 0.2), gap(-0.3, -0.5, -0.1)
@@ -24,9 +25,13 @@ def numbers(
         arms=tuple(modes.values()),
         modes=modes,
         slices={"all": 40},
+        clusters={"all": 40},
         headline="all",
         means={"all": {a: dict.fromkeys(("facts", "format", "grounded"), mean) for a in MODES}},
-        comparisons=tuple(Comparison("all", *place, found) for place, found in gaps.items()),
+        comparisons=tuple(
+            Comparison("all", *place, found, "planned", power(found))
+            for place, found in gaps.items()
+        ),
         factorials={},
         abstention={},
         costs={},

@@ -140,6 +140,25 @@ def test_collections_do_not_see_each_other(index: Index, folder: Path) -> None:
     assert index.lexical("tax", collection="a", limit=5) == []
 
 
+def test_a_search_can_be_kept_to_some_documents(index: Index, folder: Path) -> None:
+    ingest(index, folder)
+    cat, tax = (record.id for record in index.registry.documents())
+    many = [f"{number:016x}" for number in range(5000)]
+    for search, query in ((index.dense, "cat"), (index.lexical, "cat tax")):
+        for documents, found in (
+            (None, {cat, tax}),
+            ([tax], {tax}),
+            ([cat, *many], {cat}),
+            ({cat, tax}, {cat, tax}),
+            (["nothing"], set()),
+            ([], set()),
+        ):
+            hits = search(query, collection="default", limit=5, documents=documents)
+            assert {hit.chunk.document_id for hit in hits} == found
+    assert index.dense("cat", collection="other", limit=5, documents=[cat]) == []
+    assert index.lexical("cat", collection="other", limit=5, documents=[cat]) == []
+
+
 def test_a_path_that_names_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no file or folder"):
         find_files([str(tmp_path / "nope")])
@@ -213,3 +232,27 @@ def test_odd_queries_do_not_break_the_full_text_search(index: Index, folder: Pat
     ingest(index, folder)
     for query in ['"', "AND OR NOT", "a* (b)", "', DROP", "NEAR/3", "", "the of and", "漢字"]:
         index.lexical(query, collection="default", limit=3)
+
+
+def test_a_registry_of_version_1_is_read_and_brought_forward(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "old" / "state.sqlite"
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "CREATE TABLE documents (id VARCHAR(32) PRIMARY KEY, collection VARCHAR(64), "
+            "source TEXT, path TEXT, title TEXT, status VARCHAR(16), sha256 VARCHAR(64), "
+            "pages INTEGER, error TEXT, text TEXT)"
+        )
+        connection.execute(
+            "INSERT INTO documents VALUES "
+            "('d', 'default', 'a.md', NULL, 'A', 'done', 'hash', NULL, NULL, 'Text.')"
+        )
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    registry = Registry(path)
+    (record,) = registry.documents()
+    assert (record.title, record.kind, record.metadata) == ("A", "", {})
+    registry.close()
+    Registry(path).close()  # a second opening has nothing left to bring forward

@@ -1,0 +1,79 @@
+"""Who answers for an arm: one workspace's documents, by each arm's own settings."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from assistant.assistant import Assistant
+from assistant.config import Settings
+from assistant.engines.engine import Engine
+from assistant.workspace import Workspace
+from eval.recipe import Arm
+
+
+class WorkspaceAssistants(AbstractContextManager["WorkspaceAssistants"]):
+    """The assistants of a run; besides the workspace's own, one model is open at a time."""
+
+    def __init__(self, workspace: Workspace, arms: Sequence[Arm]) -> None:
+        """Take the arms' settings; no model is loaded yet.
+
+        Raises:
+            ConfigError: the engine or retrieval keys of an arm are wrong.
+        """
+        self._own = workspace
+        variants: dict[str, Workspace] = {}
+        self._workspaces: dict[str, Workspace] = {}
+        for arm in arms:
+            settings = arm.settings(workspace.settings)
+            name = settings.model_dump_json()
+            if settings == workspace.settings:
+                variants[name] = workspace
+            elif name not in variants:
+                variants[name] = workspace.variant(settings)
+            self._workspaces[arm.name] = variants[name]
+        self._guest: tuple[str, Engine] | None = None
+
+    def workspace(self, arm: Arm) -> Workspace:
+        """Return the workspace as `arm` sees it."""
+        return self._workspaces[arm.name]
+
+    def engine(self, arm: Arm) -> str:
+        """Return the name of the language model that answers for `arm`; equal for equal models."""
+        return engine_name(self._workspaces[arm.name].settings)
+
+    def of(self, arm: Arm) -> Assistant:
+        """Return the assistant of `arm`, and close the model of an arm with another one.
+
+        The workspace's own model stays open.
+
+        Raises:
+            GroundtuneError: its model cannot be started.
+        """
+        workspace = self._workspaces[arm.name]
+        name = self.engine(arm)
+        if workspace is self._own:
+            return workspace.assistant
+        if name == engine_name(self._own.settings):
+            workspace.engine = self._own.engine
+        elif self._guest is not None and self._guest[0] == name:
+            workspace.engine = self._guest[1]
+        else:
+            self.close()
+            self._guest = name, workspace.engine
+        return workspace.assistant
+
+    def close(self) -> None:
+        """Close the model that is open besides the workspace's own."""
+        if self._guest is not None:
+            self._guest[1].close()
+            self._guest = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def engine_name(settings: Settings) -> str:
+    """Name a language model and where it runs."""
+    engine = settings.engine
+    return " ".join(
+        part for part in (engine.kind, engine.model, engine.served_name, engine.url) if part
+    )

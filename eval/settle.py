@@ -1,0 +1,118 @@
+"""A recipe and a workspace become a plan: everything is read, hashed and checked."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from assistant import __version__
+from assistant.adapter import Adapter, check_fit
+from assistant.workspace import Workspace
+from eval.assistants import WorkspaceAssistants
+from eval.plan import Plan
+from eval.question import Question, check_documents, read_questions, sample
+from eval.recipe import Arm, Recipe, read_examples
+
+ENGINE_KEYS = {"kind", "url", "served_name", "model", "context_tokens"}
+
+
+def settle(
+    recipe: Recipe, workspace: Workspace, assistants: WorkspaceAssistants
+) -> tuple[Plan, dict[str, Any]]:
+    """Return the plan, and what the report says that its answers rest on.
+
+    Raises:
+        UsageError: the recipe, its questions or its adapter does not fit the workspace.
+    """
+    workspace.check_collection(recipe.collection)
+    records = workspace.registry.documents(recipe.collection)
+    done = [record for record in records if record.status == "done"]
+    questions = _questions(recipe, {record.source for record in done})
+    index = hashlib.sha256("\n".join(sorted(f"{r.source} {r.sha256}" for r in done)).encode())
+    adapters = {a.name: _adapter(recipe, a, assistants) for a in recipe.arm if a.tuned}
+    rests_on = {
+        arm.name: _rests_on(arm, assistants, adapters.get(arm.name), index.hexdigest())
+        for arm in recipe.arm
+    }
+    plan = Plan(
+        questions=tuple(questions),
+        arms=recipe.arm,
+        examples={a.name: read_examples(a.examples) for a in recipe.arm if a.examples},
+        collection=recipe.collection,
+        schema=workspace.schema,
+        contexts={name: json.dumps(values, sort_keys=True) for name, values in rests_on.items()},
+        engines={arm.name: assistants.engine(arm) for arm in recipe.arm},
+        adapters={name: adapter.reference for name, adapter in adapters.items()},
+        max_tokens=recipe.max_tokens,
+        temperature=recipe.temperature,
+        seed=recipe.seed,
+        repeat=recipe.repeat,
+    )
+    used = sorted({adapter.reference for adapter in adapters.values()})
+    inputs = {
+        "questions_sha256": _sha256(recipe.questions),
+        "index_sha256": index.hexdigest(),
+        "adapter": used[0] if len(used) == 1 else None,
+        "adapters": {a.reference: _lineage(a) for a in adapters.values()},
+        "arms": rests_on,
+    }
+    return plan, inputs
+
+
+def _questions(recipe: Recipe, known: set[str]) -> list[Question]:
+    questions = read_questions(recipe.questions)
+    check_documents(questions, known, f"collection {recipe.collection!r}")
+    if recipe.limit is not None:
+        return sample(questions, recipe.limit, seed=recipe.seed)
+    return questions
+
+
+def _adapter(recipe: Recipe, arm: Arm, assistants: WorkspaceAssistants) -> Adapter:
+    """Return the adapter of a tuned arm; refuse one that misfits its model or prompt."""
+    workspace = assistants.workspace(arm)
+    adapter = workspace.adapters.get(arm.adapter or recipe.adapter)
+    check_fit(
+        adapter,
+        prompt_fingerprint=workspace.prompt_fingerprint,
+        base_sha256=workspace.base_sha256,
+    )
+    return adapter
+
+
+def _rests_on(
+    arm: Arm, assistants: WorkspaceAssistants, adapter: Adapter | None, index_sha256: str
+) -> dict[str, Any]:
+    """Return everything besides the question that shapes the answers of an arm, and only that.
+
+    A new adapter must not ask the untuned arms again, nor a new document those that read none.
+    """
+    workspace = assistants.workspace(arm)
+    settings = workspace.settings
+    values: dict[str, Any] = {
+        "groundtune": __version__,
+        "prompt_fingerprint": workspace.prompt_fingerprint,
+        "base_sha256": workspace.base_sha256,
+        "engine": settings.engine.model_dump(mode="json", include=ENGINE_KEYS),
+        "answer": settings.answer.model_dump(mode="json", exclude={"schema_file"}),
+        "schema": workspace.schema,
+    }
+    if arm.retrieves:
+        values["index_sha256"] = index_sha256
+        for section in (settings.embedding, settings.ingest, settings.retrieval):
+            name = type(section).__name__.removesuffix("Settings").lower()
+            values[name] = section.model_dump(mode="json")
+    if adapter is not None:
+        values["adapter"] = adapter.reference
+        values["adapter_sha256"] = _sha256(adapter.file.gguf)
+    return values
+
+
+def _lineage(adapter: Adapter) -> dict[str, Any]:
+    """Return what an adapter says of where it comes from."""
+    keep = ("dataset", "base", "base_sha256", "created", "seed")
+    return {key: adapter.manifest[key] for key in keep if key in adapter.manifest}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,54 @@
+"""What a document says it supersedes, in its own words."""
+
+import re
+
+from ingest.document import Reading
+
+WHERE = 2000
+"""Characters from the start that are searched: such notices stand in front."""
+
+NOUN = (
+    r"(?:bulletin|catalogue|catalog|circular|directive|document|edition|form|guide|guideline"
+    r"|instruction|instructions|issue|leaflet|list|manual|memo|notice|policy|price list"
+    r"|procedure|release|report|revision|specification|standard|terms|version)s?"
+)
+LABEL = re.compile(
+    r"(?:^|[\n|]|(?<=\S)(?=\s))[ \t*•-]*(?P<verb>Supersedes|Replaces)[ \t]*:[ \t]*"
+    r"(?P<what>[^\n|;]+?)(?=\s*(?:[\n|;]|$)|\s+[A-Z][\w-]*(?: [a-z]\w*){0,3}:\s)"
+)
+"""`Supersedes: SB-104 rev. A`, on a line of its own or before the next `Label:`."""
+OPENING = re.compile(
+    r"(?:^|\n|(?<=[.!:] ))Supersedes (?P<what>[^\n|;:]+?)(?=[.;]?\s*(?:\n|\||$)|[.;] +[A-Z])"
+)
+"""`Supersedes SB-104 rev. A.`"""
+SENTENCE = re.compile(
+    rf"\b(?:This|The present)(?: [\w-]+){{0,3}} {NOUN}(?: [A-Z0-9][\w.-]*){{0,2}} "
+    r"(?:hereby |fully )?(?:supersedes|replaces) "
+    r"(?P<what>[^\n;]+?)(?=\.?\s*(?:\n|$)|[.;] +[A-Z])"
+)
+"""`This list replaces the 2025 price list.`"""
+DOCUMENT = re.compile(
+    rf"\b(?:rev\.?|{NOUN})(?:\b|(?=\W))|\b[A-Z]{{2,}}[- ]?\d|\.[a-z]{{2,5}}\b", re.IGNORECASE
+)
+"""A document: something called so, numbered so, or a file's name."""
+NOTHING = re.compile(r"(?:none|n/?a|nothing|no\b.*|not applicable|-+|–|—)\.?", re.IGNORECASE)
+EVERYTHING = re.compile(r"(?:all|any|every)\b", re.IGNORECASE)
+
+
+def superseded_by(reading: Reading) -> str:
+    """Return what `reading` says it supersedes, verbatim; empty if it says no such thing.
+
+    Strict on purpose: what is overlooked is found beside its successor, what is taken for a
+    successor by mistake hides a valid document. So a table's row does not count (a part replaces
+    a part), nor a sentence about anything else than this document and another one.
+    """
+    text = "\n\n".join(block.text for block in reading.blocks)[:WHERE]
+    for pattern in (LABEL, OPENING, SENTENCE):
+        for found in pattern.finditer(text):
+            what = found["what"].strip(" \t*_`\"'").removesuffix(".")
+            line = text[text.rfind("\n", 0, found.start("what")) + 1 : found.start("what")]
+            if ";" in line or NOTHING.fullmatch(what) or EVERYTHING.match(what):
+                continue
+            if found.groupdict().get("verb") == "Supersedes" or DOCUMENT.search(what):
+                return what
+    return ""
