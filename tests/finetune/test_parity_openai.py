@@ -23,6 +23,7 @@ from tests.finetune.random_adapter import install, write_adapter
 pytestmark = pytest.mark.model
 
 SERVED = "groundtune-random:v1"
+SYSTEM = "You are a careful assistant."
 PASSAGES = (Passage("Heron 2 > Bolts", "The M6 bolts of the Heron 2 are tightened to 9.5 N·m."),)
 ANSWER = Message("assistant", "They take 9.5 N·m.")
 
@@ -56,10 +57,13 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Adapter:
     folder = home / "datasets" / "bolts-1"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{}", encoding="utf-8")
-    rows = [
-        Example((*build_messages("Be careful.", question, PASSAGES), ANSWER), "T-1")
-        for question in ("How tight are the M6 bolts?", "Which bolts are they?")
+    # The first is answered from the passage whatever the adapter; the others are not.
+    prompts = [
+        build_messages(SYSTEM, "How tight are the M6 bolts?", PASSAGES),
+        build_messages(SYSTEM, "What does the Heron 2 weigh?"),
+        build_messages(SYSTEM, "Name three tools."),
     ]
+    rows = [Example((*prompt, ANSWER), "T-1") for prompt in prompts]
     write_examples(folder / "validation.jsonl", rows)
     return install(settings_of(home), dataset={"name": "bolts-1"})
 
@@ -69,12 +73,12 @@ def test_what_was_trained_is_what_the_server_serves_and_the_manifest_says_so(
 ) -> None:
     home = adapter.folder.parents[2]
     with served(adapter.folder / "lora.gguf") as url:
-        body = parity_of(settings_of(home, url), "random", None, 1, max_tokens=24)
-    assert (body["prompts"], body["engine"], body["weights"]) == (2, "openai", "q8_0")
+        body = parity_of(settings_of(home, url), "random", None, 3, max_tokens=24)
+    assert (body["prompts"], body["engine"], body["weights"]) == (4, "openai", "q8_0")
     assert body["top1_agreement"] >= 0.95, body
     assert not [f for f in body["failures"] if "renders" in f or "tokens of the same" in f], body
     assert parity_in(adapter)["openai"] == json.loads(json.dumps(body))
-    with pytest.raises(GateError):  # two prompts are too few, whatever they said
+    with pytest.raises(GateError):  # four prompts are too few, whatever they said
         promote_adapter(settings_of(home), "random", None)
 
 
@@ -82,16 +86,16 @@ def test_a_server_without_the_adapter_is_caught_and_both_top_fives_are_shown(
     adapter: Adapter, tmp_path: Path
 ) -> None:
     home = adapter.folder.parents[2]
-    double = tmp_path / "double"
+    other = tmp_path / "other"
     base = training_folder(fetch(EngineSettings().model), adapter.manifest["base_sha256"])
-    write_adapter(double, base, alpha=32.0)
-    with served(double / "lora.gguf") as url:
-        body = parity_of(settings_of(home, url), "random", None, 1, max_tokens=24)
+    write_adapter(other, base, seed=1)
+    with served(other / "lora.gguf") as url:
+        body = parity_of(settings_of(home, url), "random", None, 3, max_tokens=24)
     assert not body["passed"]
     first = body["divergences"][0]
     assert len(first["reference"]) == len(first["served"]) == 5
     with (
-        served(double / "lora.gguf", "another") as url,
+        served(other / "lora.gguf", "another") as url,
         pytest.raises(MissingModelError, match="deploy random:v1 --engine openai"),
     ):
         parity_of(settings_of(home, url), "random", None, 1)
