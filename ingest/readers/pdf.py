@@ -114,7 +114,8 @@ def _pages(pdf: Any, job: Job) -> tuple[list[Page], str]:
     elif len(scans) > job.limits.ocr_pages:
         unread.append(f"scanned pages: {_listed(scans[job.limits.ocr_pages :])}")
     elif not any(page.segments or page.turned or page.recognised for page in pages):
-        raise DocumentError("The PDF has no text, only pictures, and OCR finds none in them.")
+        pictures = ", only pictures, and OCR finds none in them" if scans else ""
+        raise DocumentError(f"The PDF has no text{pictures}.")
     return pages, "; ".join(unread)
 
 
