@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from assistant.answer import Ask
+from assistant.audit import Audit
 from assistant.bodies import document_body, hit_body, record_body
+from assistant.feedback import Feedback
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
+from ingest.erase import erase_traces
 from ingest.pipeline import Upload
 
 Body = dict[str, Any]
@@ -45,8 +48,15 @@ class LocalWorkspace:
 
     def delete(self, document_id: str) -> Body:
         """Remove a document; return `{"deleted": id}`."""
-        record = self._workspace.index.delete(document_id)
-        Uploads(self._workspace.home / "uploads").remove(record.collection, record.source)
+        workspace = self._workspace
+        record = workspace.index.delete(document_id)
+        Uploads(workspace.home / "uploads").remove(record.collection, record.source)
+        engine = workspace.registry.engine
+        kept = workspace.settings.feedback
+        feedback = Feedback(engine, keep_answers=kept.keep_answers, keep_days=kept.keep_days)
+        feedback.forget_document(document_id)
+        Audit(engine).note("delete", document_id, collection=record.collection)
+        erase_traces(engine)
         return {"deleted": document_id}
 
     def ingest(

@@ -18,15 +18,18 @@ class Prose:
     def __init__(self) -> None:
         self._held = ""
         self._shown: list[str] = []
-        self._json = False
+        self._json: bool | None = None  # not known before the first letter
 
     def push(self, text: str) -> str:
         """Take the next piece; return what to show, which may be nothing."""
         self._held += text
         if not self._shown:
             self._held = self._held.lstrip()
+        if self._json is None and self._held:
             self._json = self._held.startswith("{")
-        end = len(self._held) if self._json else OPEN.search(self._held).start()  # type: ignore[union-attr]  # it matches at the end of everything
+        end = len(self._held)
+        if not self._json and (open_end := OPEN.search(self._held)):
+            end = open_end.start()
         ready, self._held = self._held[:end], self._held[end:]
         if not self._json:
             ready = MARKER.sub("", ready)

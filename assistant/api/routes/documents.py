@@ -15,6 +15,7 @@ from assistant.bodies import document_body, record_body
 from assistant.intake import Waiting
 from assistant.uploads import base_name, check_collection_name, relative_source
 from ingest.document import Chunk, Record
+from ingest.erase import erase_traces
 from ingest.errors import ForbiddenError, GroundtuneError, NotFoundError, UsageError
 from ingest.pipeline import Upload, new_id
 
@@ -73,10 +74,14 @@ def document(document_id: str, parts: PartsOf, access: Asker) -> dict[str, Any]:
 
 @router.delete("/{document_id}", response_model=DeletedReply)
 def delete(document_id: str, parts: PartsOf, access: Ingester, request: Request) -> dict[str, Any]:
-    """Remove a document, its passages, its upload, and the answers that were given from it."""
+    """Remove a document, its passages, its upload, and the answers that were given from it.
+
+    Nothing of its text stays in the workspace's files.
+    """
     record, _, _ = _seen(document_id, parts, access)
     parts.intake.delete(document_id)
     parts.feedback.forget_document(document_id)
+    erase_traces(parts.workspace.registry.engine)
     parts.audit.note(
         "delete",
         document_id,
