@@ -72,7 +72,7 @@ class Plan:
             mode=arm.mode,
             collection=self.collection,
             adapter=self.adapter if arm.tuned else None,
-            history=self.examples.get(arm.name, ()),
+            examples=self.examples.get(arm.name, ()),
             top_k=arm.top_k,
             schema=schema if arm.constrain else None,
             max_tokens=arm.max_tokens if arm.max_tokens is not None else self.max_tokens,
