@@ -1,6 +1,6 @@
 """What goes into the assistant and what comes out of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -20,7 +20,13 @@ class Ask:
     adapter: str | None = None
     """`name` or `name:version`; None takes the default one. Only for tuned modes."""
     history: tuple[Turn, ...] = ()
-    """Earlier turns; worked examples are turns as well."""
+    """Earlier turns, oldest first; a follow-up is searched for with what it leans on in them."""
+    examples: tuple[Turn, ...] = ()
+    """Worked examples, shown before the history; the question does not follow on them."""
+    filters: Mapping[str, str | Sequence[str]] | None = None
+    """Only documents that fit are searched: key -> value, or several of which one must fit."""
+    include_superseded: bool = False
+    """Search documents as well that another one takes the place of."""
     top_k: int | None = None
     """Passages to show; None takes the configured number."""
     schema: Mapping[str, Any] | None = None

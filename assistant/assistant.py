@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 from assistant.adapter import Adapter, AdapterStore, check_fit
 from assistant.answer import MODES, Answer, Ask, Event, Evidence, Finished, Found, Said, Timings
 from assistant.citations import cite, fill, mark, spoken, strip_markers, support, unsupported
+from assistant.condense import condense
 from assistant.engines.engine import Engine, Message, Request, Usage
 from assistant.evidence import evidence_of, too_weak
+from assistant.hit import Hit
 from assistant.prompt import Passage, build_messages, neutralise
 from assistant.prose import Prose
-from assistant.retrieve import Hit, Retriever
+from assistant.retrieve import Retriever
 from ingest.errors import EngineError, NotFoundError, TooLargeError
 
 
@@ -169,7 +171,13 @@ class Assistant:
         if ask.mode in ("base", "finetuned"):
             return None
         k = self._top_k if ask.top_k is None else ask.top_k
-        return self._retriever.evidence(ask.question, k=k, collection=ask.collection)
+        return self._retriever.evidence(
+            condense(ask.question, [turn.question for turn in ask.history]),
+            k=k,
+            collection=ask.collection,
+            filters=ask.filters,
+            include_superseded=ask.include_superseded,
+        )
 
     def _max_tokens(self, ask: Ask) -> int:
         wanted = self._voice.max_tokens if ask.max_tokens is None else ask.max_tokens
@@ -190,7 +198,7 @@ class Assistant:
                 self._system(ask),
                 ask.question,
                 [_passage(e) for e in evidence],
-                history=ask.history[turns - recent :],
+                history=(*ask.examples, *ask.history[turns - recent :]),
             )
             tokens = len(await self._engine.prompt_tokens(messages))
             if tokens <= room:

@@ -87,12 +87,20 @@ class RetrievalSettings(Section):
     sentences: int = Field(default=3, ge=0, le=50)
     """The best sentences of these passages are what the model is shown; 0 shows whole passages.
     A model of some billions of parameters reads whole passages well; a small one does not."""
-    candidates: int = Field(default=30, ge=1, le=1000)
+    candidates: int = Field(default=100, ge=1, le=1000)
     """Passages that dense search and BM25 each contribute before they are fused."""
-    rrf_k: int = Field(default=10, ge=1)
-    """Rank offset of reciprocal-rank fusion; larger flattens the ranking."""
+    dense_weight: float = Field(default=0.7, ge=0, le=1)
+    """What meaning counts for in the fusion; words (BM25) have the rest."""
+    rerank: str = ""
+    """A cross-encoder that ranks the candidates again: `hf:org/repo` or `file:folder`, any
+    sentence-transformers CrossEncoder with one score. Empty leaves the order of the fusion."""
+    rerank_candidates: int = Field(default=30, ge=1, le=1000)
+    """How many of the fused candidates the cross-encoder reads; the others stay behind them."""
+    neighbour_tokens: int = Field(default=0, ge=0, le=4000)
+    """Passages grow by their neighbours in the document up to so many tokens; 0 leaves them."""
     min_similarity: float = Field(default=0.25, ge=-1, le=1)
-    """The assistant abstains when no passage is at least this similar to the question (cosine)."""
+    """The assistant abstains when no passage is at least this similar to the question (cosine).
+    A calibration (`groundtune calibrate`) takes the place of this rule."""
 
 
 class AnswerSettings(Section):

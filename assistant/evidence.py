@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from assistant.answer import Evidence
+from assistant.hit import Hit
 from assistant.prompt import Passage
-from assistant.retrieve import Hit
 from ingest.document import Chunk
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from assistant.answer import Ask
 from assistant.audit import Audit
-from assistant.bodies import document_body, hit_body, record_body
+from assistant.bodies import document_body, findings_body, record_body
 from assistant.feedback import Feedback
+from assistant.filters import Filters
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
 from ingest.erase import erase_traces
@@ -30,12 +31,27 @@ class LocalWorkspace:
             self._workspace.check_collection(ask.collection)
         return asyncio.run(self._workspace.assistant.answer(ask)).body()
 
-    def search(self, query: str, *, k: int | None = None, collection: str = "default") -> Body:
-        """Return `{"hits": [...]}`."""
+    def search(
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        collection: str = "default",
+        filters: Filters | None = None,
+        include_superseded: bool = False,
+        explain: bool = False,
+    ) -> Body:
+        """Return `{"hits": [...]}`, and with `explain` how they were found and what was not."""
         self._workspace.check_collection(collection)
-        k = self._workspace.settings.retrieval.top_k if k is None else k
-        hits = self._workspace.retriever.search(query, k=k, collection=collection)
-        return {"hits": [hit_body(hit) for hit in hits]}
+        retrieval = self._workspace.settings.retrieval
+        found = self._workspace.retriever.find(
+            query,
+            k=retrieval.top_k if k is None else k,
+            collection=collection,
+            filters=filters,
+            include_superseded=include_superseded,
+        )
+        return findings_body(found, explain=explain, dense_weight=retrieval.dense_weight)
 
     def documents(self, collection: str | None = None) -> Body:
         """Return `{"documents": [...]}`."""

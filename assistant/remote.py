@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
+from assistant.filters import Filters
 from ingest.errors import (
     EngineUnavailableError,
     GroundtuneError,
@@ -52,11 +53,26 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
         """Return the body of the answer; `body` is that of `POST /api/ask`."""
         return self._call("POST", "/api/ask", json={**body, "stream": False})
 
-    def search(self, query: str, *, k: int | None = None, collection: str = "default") -> Body:
-        """Return `{"hits": [...]}`."""
-        return self._call(
-            "POST", "/api/search", json={"query": query, "k": k, "collection": collection}
-        )
+    def search(
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        collection: str = "default",
+        filters: Filters | None = None,
+        include_superseded: bool = False,
+        explain: bool = False,
+    ) -> Body:
+        """Return `{"hits": [...]}`, and with `explain` how they were found and what was not."""
+        body = {
+            "query": query,
+            "k": k,
+            "collection": collection,
+            "filters": dict(filters or {}),
+            "include_superseded": include_superseded,
+            "explain": explain,
+        }
+        return self._call("POST", "/api/search", json=body)
 
     def documents(self, collection: str | None = None) -> Body:
         """Return `{"documents": [...]}`."""

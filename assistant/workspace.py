@@ -20,6 +20,7 @@ from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine
 from assistant.gguf_file import resolve_gguf
 from assistant.prompt import fingerprint
+from assistant.rerank import CrossEncoderReranker, Reranker
 from assistant.retrieve import Retriever
 from ingest.chunk import Chunker
 from ingest.embed import CachedEmbedder, Embedder, SentenceTransformerEmbedder
@@ -55,16 +56,20 @@ class Workspace(AbstractContextManager["Workspace"]):
         return Index(self.registry, ChromaVectors(self.home / "vectors"), self.embedder)
 
     @cached_property
-    def pipeline(self) -> Pipeline:
-        """Takes files into the index."""
+    def chunker(self) -> Chunker:
+        """Cuts documents into passages."""
         ingest = self.settings.ingest
-        chunker = Chunker(
+        return Chunker(
             self.embedder.tokenize,
             chunk_tokens=ingest.chunk_tokens,
             chunk_overlap=ingest.chunk_overlap,
             max_tokens=self.embedder.max_tokens,
         )
-        return Pipeline(self.index, chunker, max_file_mb=ingest.max_file_mb)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """Takes files into the index."""
+        return Pipeline(self.index, self.chunker, max_file_mb=self.settings.ingest.max_file_mb)
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -73,10 +78,19 @@ class Workspace(AbstractContextManager["Workspace"]):
         return Retriever(
             self.index,
             candidates=retrieval.candidates,
-            rrf_k=retrieval.rrf_k,
+            dense_weight=retrieval.dense_weight,
             sentences=retrieval.sentences,
             embedder=CachedEmbedder(self.embedder),
+            reranker=self.reranker,
+            rerank_candidates=retrieval.rerank_candidates,
+            neighbour_tokens=retrieval.neighbour_tokens,
         )
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """The cross-encoder, where one is configured."""
+        name = self.settings.retrieval.rerank
+        return CrossEncoderReranker(name, resolve(name)) if name else None
 
     @cached_property
     def adapters(self) -> AdapterStore:
@@ -201,6 +215,8 @@ class Workspace(AbstractContextManager["Workspace"]):
         """Let go of files and models."""
         if "engine" in self.__dict__:
             self.engine.close()
+        if "retriever" in self.__dict__:
+            self.retriever.close()
         if "registry" in self.__dict__:
             self.registry.close()
 

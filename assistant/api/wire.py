@@ -41,6 +41,11 @@ class AskBody(Wire):
     """Earlier turns, oldest first."""
     top_k: int | None = Field(default=None, ge=1, le=50)
     """Passages to show to the model; the configured number if left out."""
+    filters: dict[str, str | list[str]] = {}
+    """Search only documents that fit: `source` (a glob), `kind`, `title`, `document_id` or a key of
+    their metadata -> a value, or several of which one must fit."""
+    include_superseded: bool = False
+    """Search documents as well that another one takes the place of."""
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     """A JSON schema that the answer is held to."""
     stream: bool = False
@@ -67,6 +72,8 @@ class AskBody(Wire):
             adapter=adapter,
             history=tuple(Turn(turn.question, turn.answer) for turn in self.history),
             top_k=self.top_k,
+            filters=self.filters or None,
+            include_superseded=self.include_superseded,
             schema=self.schema_,
             request_id=request_id,
         )
@@ -95,6 +102,13 @@ class SearchBody(Wire):
     k: int | None = Field(default=None, ge=1, le=100)
     """Passages wanted; the configured number if left out."""
     collection: str = "default"
+    filters: dict[str, str | list[str]] = {}
+    """Search only documents that fit: `source` (a glob), `kind`, `title`, `document_id` or a key of
+    their metadata -> a value, or several of which one must fit."""
+    include_superseded: bool = False
+    """Show passages of superseded documents as well, behind the current ones."""
+    explain: bool = False
+    """Say how each passage came to its place, and what was left out."""
 
 
 class Place(Wire):
@@ -165,16 +179,55 @@ class AskReply(Wire):
     request_id: str
 
 
+class CopyReply(Wire):
+    """Another document with the same passage, or nearly the same."""
+
+    chunk_id: str
+    document_id: str
+    source: str
+    title: str
+    start: int
+    end: int
+
+
+class ExplanationReply(Wire):
+    """How a passage came to its place."""
+
+    dense_rank: int | None
+    cosine: float | None
+    bm25_rank: int | None
+    bm25: float | None
+    fused: float
+    """dense_weight * cosine / best cosine + (1 - dense_weight) * BM25 / best BM25."""
+    dense_weight: float
+    rerank: float | None
+
+
 class HitReply(Place):
     """A passage found."""
 
     text: str
+    also_in: list[CopyReply]
+    superseded_by: str | None
+    """Source of the newest document in the place of this one's."""
+    explanation: ExplanationReply | None = None
+
+
+class DroppedReply(HitReply):
+    """A passage that was found above the last one shown, and left out."""
+
+    why: str
+    """`duplicate` or `superseded`."""
+    by: str
+    """Source of the document that is shown instead."""
 
 
 class SearchReply(Wire):
     """Passages found, best first."""
 
     hits: list[HitReply]
+    dropped: list[DroppedReply] | None = None
+    """What was left out, where an explanation was asked for."""
 
 
 class QueuedDocument(Wire):

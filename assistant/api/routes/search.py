@@ -8,12 +8,12 @@ from assistant.api.door import Asker
 from assistant.api.parts import PartsOf
 from assistant.api.routes.ask import check_length
 from assistant.api.wire import SearchBody, SearchReply
-from assistant.bodies import hit_body
+from assistant.bodies import findings_body
 
 router = APIRouter(prefix="/api", tags=["search"])
 
 
-@router.post("/search", response_model=SearchReply)
+@router.post("/search", response_model=SearchReply, response_model_exclude_unset=True)
 def search(body: SearchBody, parts: PartsOf, access: Asker) -> dict[str, Any]:
     """Find passages; the model is not asked."""
     check_length(body.query, parts)
@@ -21,5 +21,12 @@ def search(body: SearchBody, parts: PartsOf, access: Asker) -> dict[str, Any]:
     collection = body.collection if "collection" in body.model_fields_set else access.home
     workspace.check_collection(collection, access)
     k = workspace.settings.retrieval.top_k if body.k is None else body.k
-    hits = workspace.retriever.search(body.query, k=k, collection=collection)
-    return {"hits": [hit_body(hit) for hit in hits]}
+    found = workspace.retriever.find(
+        body.query,
+        k=k,
+        collection=collection,
+        filters=body.filters,
+        include_superseded=body.include_superseded,
+    )
+    weight = workspace.settings.retrieval.dense_weight
+    return findings_body(found, explain=body.explain, dense_weight=weight)
