@@ -57,9 +57,7 @@ class Chunker:
             path = paths[block.headings]
             for piece in self._fitting(block.text, parts, title, path, tokens):
                 start, end = span.start + piece.start, span.start + piece.end
-                chunks.append(
-                    _chunk(document, title, path, block.page, start, end, len(chunks))
-                )
+                chunks.append(_chunk(document, title, path, block.page, start, end, len(chunks)))
         return chunks
 
     def _fitting(
