@@ -157,6 +157,24 @@ def check_fit(adapter: Adapter, *, prompt_fingerprint: str, base_sha256: str) ->
             )
 
 
+def check_engine(adapter: Adapter, aliases: Aliases, engine: str) -> None:
+    """Refuse a version in production that was not found to serve on `engine` as it was trained.
+
+    It was promoted for another kind of engine, and the configuration has changed since. A version
+    that is not in production reaches only those who ask for it.
+
+    Raises:
+        MismatchError: says what to run.
+    """
+    parity = (adapter.manifest.get("parity") or {}).get(engine)
+    if aliases.production == adapter.version and not (parity and parity["passed"]):
+        raise MismatchError(
+            f"Adapter {adapter.reference} is in production, but was not found to serve on {engine} "
+            "as it was trained.",
+            hint=f"groundtune adapters parity {adapter.reference} --engine {engine}",
+        )
+
+
 def _of_version(
     reference: str, version: str, own: Sequence[Adapter], known: Sequence[Adapter]
 ) -> Adapter:

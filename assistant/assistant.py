@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from assistant.adapter import Adapter, AdapterStore, check_fit
+from assistant.adapter import Adapter, AdapterStore, check_engine, check_fit
 from assistant.answer import MODES, Answer, Ask, Event, Evidence, Finished, Found, Said, Timings
 from assistant.citations import cite, fill, mark, spoken, strip_markers, support, unsupported
 from assistant.condense import condense
@@ -45,6 +45,8 @@ class Contract:
 
     prompt_fingerprint: str
     base_sha256: str
+    engine: str
+    """The kind of engine that serves."""
 
 
 class _Fitted(NamedTuple):
@@ -164,6 +166,7 @@ class Assistant:
             prompt_fingerprint=self._contract.prompt_fingerprint,
             base_sha256=self._contract.base_sha256,
         )
+        check_engine(adapter, self._adapters.aliases(adapter.name), self._contract.engine)
         return adapter
 
     def _hits(self, ask: Ask) -> list[Hit] | None:

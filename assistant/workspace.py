@@ -182,7 +182,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             self.engine,
             self.adapters,
             voice,
-            Contract(self.prompt_fingerprint, self.base_sha256),
+            Contract(self.prompt_fingerprint, self.base_sha256, self.settings.engine.kind),
             top_k=self.settings.retrieval.top_k,
             min_similarity=self.settings.retrieval.min_similarity,
         )

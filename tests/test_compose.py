@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,47 @@ def test_the_image_runs_as_a_user_without_rights() -> None:
     assert text.index("USER groundtune") < text.index("CMD")
     copied = re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE)
     assert all((ROOT / name).exists() for names in copied for name in names.split())
+
+
+def compose(folder: Path, given: Mapping[str, str], *options: str) -> tuple[int, str]:
+    """Return what compose's own client says of the files; it needs no engine for that."""
+    plugin = shutil.which("docker-compose")
+    client = [plugin] if plugin else [shutil.which("docker") or "", "compose"]
+    if not client[0] or subprocess.run([*client, "version"], capture_output=True).returncode:
+        pytest.skip("no compose client here")
+    for name in ("compose.yaml", "compose.gpu.yaml"):
+        shutil.copy(ROOT / name, folder)
+    lines = [f"{name}={value}\n" for name, value in given.items()]
+    (folder / ".env").write_text("".join(lines), encoding="utf-8")
+    done = subprocess.run(
+        [*client, *options, "config", "--quiet"],
+        cwd=folder,
+        env={name: os.environ[name] for name in ("PATH", "HOME")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+GPU = ("-f", "compose.yaml", "-f", "compose.gpu.yaml")
+
+
+@pytest.mark.parametrize("gpu", [(), GPU], ids=["plain", "gpu"])
+@pytest.mark.parametrize("profiles", [(), ("vllm",), ("postgres",), ("vllm", "postgres")])
+def test_compose_itself_takes_the_files_with_every_profile(
+    tmp_path: Path, gpu: tuple[str, ...], profiles: tuple[str, ...]
+) -> None:
+    chosen = [word for profile in profiles for word in ("--profile", profile)]
+    assert compose(tmp_path, FILLED_IN, *gpu, *chosen) == (0, "")
+
+
+@pytest.mark.parametrize("missing", FILLED_IN)
+def test_compose_itself_refuses_a_missing_secret(tmp_path: Path, missing: str) -> None:
+    given = {name: value for name, value in FILLED_IN.items() if name != missing}
+    code, said = compose(tmp_path, given)
+    assert code != 0
+    assert f"{missing} is missing a value: see .env.example" in said
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ each is new, so that no cache of the server has seen it.
 
 import asyncio
 import itertools
+import json
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import httpx
 import ollama
 
 from assistant.config import EngineSettings, Settings
@@ -20,6 +23,7 @@ from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine, Message, Request
 from assistant.engines.ollama import OllamaEngine
 from assistant.engines.ollama_models import OllamaModels, push_base
+from assistant.engines.openai import OpenAIEngine
 from ingest.model_file import resolve, sha256_of
 from tests.bench.ratio import ROUNDS, Pair, in_turn, line, rate_line
 from tests.ollama_server import find_binary, started
@@ -121,18 +125,66 @@ class Ollama:
         return timed(pieces())
 
 
+class OpenAI:
+    """The engine for an OpenAI-compatible server, and plain HTTP requests to the same server."""
+
+    name = "openai"
+
+    def __init__(self, settings: EngineSettings, url: str) -> None:
+        self.engine = OpenAIEngine(
+            resolve(settings.model),
+            name=settings.model,
+            context_tokens=settings.context_tokens,
+            parallel=CLIENTS,
+            waiting=CLIENTS,
+            url=url,
+        )
+
+    def direct(self, request: Request) -> Awaitable[Timed]:
+        """Answer through an HTTP client that reads what the server sends."""
+        prompt = self.engine.render(request.messages)
+        body = self.engine.body(request, prompt, request.max_tokens)
+
+        async def pieces() -> AsyncIterator[str]:
+            async with (
+                httpx.AsyncClient(timeout=None, trust_env=False) as client,
+                client.stream("POST", f"{self.engine.url}/v1/completions", json=body) as response,
+            ):
+                async for line in response.aiter_lines():
+                    if line.startswith("data: {"):
+                        for choice in json.loads(line.removeprefix("data: "))["choices"]:
+                            yield choice["text"]
+
+        return timed(pieces())
+
+
 def measure(settings: Settings) -> Iterator[str]:
-    """Yield the lines of both engines."""
-    one, many = (Embedded(settings.engine, parallel) for parallel in (1, CLIENTS))
+    """Yield the lines of the engines: in process, Ollama, and a server that is named."""
+    yield from in_process(settings.engine)
+    yield from through_ollama(settings.engine)
+    if url := os.environ.get("GROUNDTUNE_TEST_OPENAI"):
+        served = OpenAI(settings.engine, url)
+        asyncio.run(served.engine.check())
+        yield from lines(served, crowd=served)
+        served.engine.close()
+
+
+def in_process(settings: EngineSettings) -> Iterator[str]:
+    """Yield the lines of the embedded engine; a crowd has a slot for each client."""
+    one, many = (Embedded(settings, parallel) for parallel in (1, CLIENTS))
     yield from lines(one, crowd=many)
     one.engine.close()
     many.engine.close()
+
+
+def through_ollama(settings: EngineSettings) -> Iterator[str]:
+    """Yield the lines of the engine for Ollama, on a server that is started for it."""
     binary = find_binary()
     if binary is None:
         yield "ollama: not measured, there is no Ollama program here"
         return
     with tempfile.TemporaryDirectory() as folder, started(binary, Path(folder)) as server:
-        subject = Ollama(settings.engine, server.url)
+        subject = Ollama(settings, server.url)
         yield from lines(subject, crowd=subject)
         subject.engine.close()
 

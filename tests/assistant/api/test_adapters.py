@@ -64,6 +64,25 @@ def test_an_adapter_for_another_model_is_not_promoted(serve: Serve) -> None:
     assert "another base model" in post(service, "house/promote", 409)["error"]["message"]
 
 
+def test_another_engine_does_not_serve_what_is_in_production_before_it_was_compared(
+    serve: Serve,
+) -> None:
+    service = serve()
+    path = version(service, "v1", passed=True) / "manifest.json"
+    post(service, "house/promote")
+    asked = {"question": "Why?", "mode": "finetuned"}
+    assert service.client.post("/api/ask", json=asked).json()["adapter"] == "house:v1"
+    # As it is after engine.kind was changed: it passed where it was promoted, and not here.
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["parity"] = {"ollama": manifest["parity"]["embedded"]}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    for stream in (False, True):
+        response = service.client.post("/api/ask", json={**asked, "stream": stream})
+        assert response.status_code == 409
+        assert "not found to serve on embedded" in response.json()["error"]["message"]
+        assert response.json()["error"]["hint"].endswith("parity house:v1 --engine embedded")
+
+
 def test_there_is_nothing_to_go_back_to_at_first(serve: Serve) -> None:
     service = serve()
     post(service, "house/rollback", 404)

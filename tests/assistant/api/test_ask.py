@@ -180,11 +180,18 @@ def test_a_tuned_arm_answers_with_the_adapter_it_names(serve: Serve) -> None:
     assert "There are: house:v1." in error["message"]
 
 
-def test_an_adapter_for_another_prompt_is_refused(serve: Serve) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "base", "what"),
+    [("older", "base", "another prompt"), ("prompt", "older", "another base model")],
+)
+def test_an_adapter_for_another_prompt_or_model_is_refused(
+    serve: Serve, prompt: str, base: str, what: str
+) -> None:
     service = with_pump(serve)
-    with_adapter(service, prompt_fingerprint="older", base_sha256="base")
+    with_adapter(service, prompt_fingerprint=prompt, base_sha256=base)
     error = error_of(service, {**ASK, "mode": "finetuned", "stream": True}, 409)
     assert error["code"] == "mismatch"
+    assert what in error["message"]
 
 
 def test_a_model_without_room_is_unavailable_and_says_when_to_come_back(serve: Serve) -> None:
