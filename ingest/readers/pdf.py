@@ -153,7 +153,7 @@ def _is_picture(page: Any) -> bool:
     for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
         left, bottom, right, top = picture.get_bounds()
         covered += max(0.0, right - left) * max(0.0, top - bottom)
-    return covered > SCAN_COVER * width * height
+    return bool(covered > SCAN_COVER * width * height)
 
 
 def _listed(numbers: list[int]) -> str:
@@ -255,7 +255,9 @@ def _paragraphs(lines: list[Line], headings: _Headings, outline: Outline) -> Non
             outline.heading(level, joined(heading))
             heading.clear()
         if paragraph and headings.is_bold_heading(paragraph):
-            outline.heading(len(headings.larger) + 1, joined([line.text for line in paragraph]))
+            outline.heading(
+                max(2, len(headings.larger) + 1), joined([line.text for line in paragraph])
+            )
         else:
             _paragraph(paragraph, outline)
         paragraph.clear()
@@ -290,7 +292,8 @@ def _parts(paragraph: list[Line], line: Line, pitch: float) -> bool:
 def _pitch(lines: list[Line], body: float) -> float:
     """Return the usual distance between two lines of body text, in points."""
     gaps = Counter(round(line.gap, 1) for line in lines if line.size == body and line.gap > 0)
-    return gaps.most_common(1)[0][0] if gaps else body * 1.2
+    often = max(gaps.values(), default=0) / 2
+    return min((gap for gap, count in gaps.items() if count >= often), default=body * 1.2)
 
 
 def _paragraph(lines: list[Line], outline: Outline) -> None:

@@ -41,27 +41,31 @@ def words_of(page: Any) -> Words:
     import pypdfium2.raw as raw
 
     textpage = page.get_textpage()
+    handle = textpage.raw
     try:
-        text = _text(raw, textpage)
+        text = _text(raw, handle, textpage.count_chars())
         words: list[tuple[int, Word]] = []
         box, matrix = raw.FS_RECTF(), raw.FS_MATRIX()
         font = ctypes.create_string_buffer(64)
         flags = ctypes.c_int()
-        end = 0
+        end, last_run, bold = 0, 0, False
         for found in WORD.finditer(text):
             first, last = found.start(), found.end() - 1
-            raw.FPDFText_GetLooseCharBox(textpage, first, box)
+            raw.FPDFText_GetLooseCharBox(handle, first, box)
             left, right, bottom, top = box.left, box.right, box.bottom, box.top
             if last > first:
-                raw.FPDFText_GetLooseCharBox(textpage, last, box)
+                raw.FPDFText_GetLooseCharBox(handle, last, box)
                 left, right = min(left, box.left), max(right, box.right)
                 bottom, top = min(bottom, box.bottom), max(top, box.top)
-            raw.FPDFText_GetMatrix(textpage, first, matrix)
-            size = raw.FPDFText_GetFontSize(textpage, first)
+            raw.FPDFText_GetMatrix(handle, first, matrix)
+            size = raw.FPDFText_GetFontSize(handle, first)
             size = round(size * (matrix.c**2 + matrix.d**2) ** 0.5, 1) or round(top - bottom, 1)
-            raw.FPDFText_GetFontInfo(textpage, first, font, 64, flags)
-            name = font.value.lower()
-            bold = b"bold" in name or b"black" in name
+            drawn = raw.FPDFText_GetTextObject(handle, first)
+            run = ctypes.addressof(drawn.contents) if drawn else -1
+            if run != last_run:
+                raw.FPDFText_GetFontInfo(handle, first, font, 64, flags)
+                name = font.value.lower()
+                bold, last_run = b"bold" in name or b"black" in name, run
             word = Word(found.group(), left, right, bottom, top, size, bold, text[end:first])
             words.append((_quarter(matrix.a, matrix.b), word))
             end = last + 1
@@ -86,16 +90,15 @@ def _quarter(a: float, b: float) -> int:
     return 1 if b > 0 else 3
 
 
-def _text(raw: Any, textpage: Any) -> str:
+def _text(raw: Any, handle: Any, count: int) -> str:
     """Return the page's text, one character for each that pdfium counts."""
-    count = textpage.count_chars()
     buffer = (ctypes.c_ushort * (count + 1))()
-    written = raw.FPDFText_GetText(textpage, 0, count, buffer)
+    written = raw.FPDFText_GetText(handle, 0, count, buffer)
     text = bytes(buffer)[: 2 * (written - 1)].decode("utf-16-le", "surrogatepass")
     if len(text) == count:
         return text
     # It leaves some out, or there are characters of two units: ask for each.
-    units = [raw.FPDFText_GetUnicode(textpage, index) for index in range(count)]
+    units = [raw.FPDFText_GetUnicode(handle, index) for index in range(count)]
     return "".join(chr(unit) if 0 < unit < 0x110000 else " " for unit in units)
 
 
