@@ -9,7 +9,7 @@
     - TooLargeError            over a stated limit: HTTP 413
     - MissingExtraError        an optional package is not installed
     - MissingModelError        a model is not on this machine
-    - MismatchError            an adapter does not fit the prompt or the base model
+    - MismatchError            an adapter or an index was made for another model or prompt
   + DocumentError              one file could not be read; the others go on: HTTP 415
   + EngineError                the language model failed: HTTP 502
     - EngineUnavailableError   it is not there, or its queue is full: HTTP 503
@@ -94,7 +94,7 @@ class MissingModelError(UsageError):
 
 
 class MismatchError(UsageError):
-    """An adapter was trained for another prompt or another base model."""
+    """An adapter was trained, or an index made, for another model or prompt."""
 
     code = "mismatch"
     http_status = 409
