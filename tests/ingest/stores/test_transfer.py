@@ -1,5 +1,6 @@
 """An index moves to other stores and to another model, and can be interrupted while it does."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,31 +22,35 @@ from ingest.stores.vectors import Vectors
 from ingest.transfer import copy_documents, copy_vectors, reembed
 from tests.fakes import HashEmbedder
 
-ONE = EmbeddingModel("one", "1" * 64, 4096)
-TWO = EmbeddingModel("two", "2" * 64, 64)
-QUESTIONS = ("cat mat", "income tax", "copper", "of word 7")
+ONE = EmbeddingModel("one", "1" * 64, 64)
+TWO = EmbeddingModel("two", "2" * 64, 48)
+QUESTIONS = ("cat mat", "income tax", "w7 w8", "line w11")
 
 
 class Interrupted(Exception):
     """Stands for the end of the process."""
 
 
-class SmallEmbedder(HashEmbedder):
-    """Another model: the same words in 64 places. It dies after `lives` calls."""
+class DrawnEmbedder(HashEmbedder):
+    """Draws a direction for each word, and adds them up. It dies after `lives` calls."""
 
-    name = "two"
-
-    def __init__(self, lives: int = 1000, max_tokens: int = 256) -> None:
-        self.lives = lives
+    def __init__(self, model: EmbeddingModel, lives: int = 1000, max_tokens: int = 256) -> None:
+        self.name = model.name
         self.max_tokens = max_tokens
+        self._dimension = model.dimension
+        self._lives = lives
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        self.lives -= 1
-        if self.lives < 0:
+        self._lives -= 1
+        if self._lives < 0:
             raise Interrupted
-        rows = super().embed(texts).reshape(len(texts), 64, -1).sum(axis=1)
+        rows = np.asarray([sum(map(self._way, self.tokenize(text))) for text in texts])
         unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return unit
+        return unit.astype(np.float32)
+
+    def _way(self, word: str) -> NDArray[np.float64]:
+        seed = zlib.crc32(word.casefold().encode())
+        return np.random.default_rng(seed).normal(size=self._dimension)
 
 
 @pytest.fixture
@@ -55,12 +60,11 @@ def home(tmp_path: Path) -> Path:
     folder.mkdir()
     for name, said in (("cat", "The cat sat on the mat."), ("tax", "Income tax is due in april.")):
         (folder / f"{name}.md").write_text(f"# {name}\n\n{said}", encoding="utf-8")
-    (folder / "long.txt").write_text(
-        "\n".join(f"Line {n} of word {n}." for n in range(300)), encoding="utf-8"
-    )
+    said = "\n".join(f"Line w{n} and w{n * n % 31}." for n in range(120))
+    (folder / "long.txt").write_text(said, encoding="utf-8")
     home = tmp_path / "home"
     index = open_index(home)
-    chunker = Chunker(HashEmbedder().tokenize, chunk_tokens=24, chunk_overlap=4, max_tokens=256)
+    chunker = Chunker(index.embedder.tokenize, chunk_tokens=24, chunk_overlap=4, max_tokens=256)
     for collection in ("default", "other"):
         Pipeline(index, chunker, max_file_mb=1).run(
             find_files([str(folder)]), collection=collection
@@ -73,7 +77,7 @@ def home(tmp_path: Path) -> Path:
 def open_index(home: Path, model: EmbeddingModel = ONE) -> Index:
     registry = Registry(home / "state.sqlite")
     vectors = ChromaVectors(home / "vectors", index=registry.index_id, model=model.fingerprint)
-    return Index(registry, vectors, SmallEmbedder() if model is TWO else HashEmbedder())
+    return Index(registry, vectors, DrawnEmbedder(model))
 
 
 @pytest.fixture
@@ -103,7 +107,7 @@ def test_copied_vectors_answer_like_the_old_ones(index: Index, target: Vectors) 
     before = index.vectors.ids()
     copied = copy_vectors(index.registry, index.vectors, target, collections=["default", "other"])
     assert (copied.copied, copied.present) == (sum(sizes.values()), 0)
-    assert copied.compared >= 64
+    assert copied.compared == sum(sizes.values())
     moved = Index(index.registry, target, index.embedder)
     moved.check()
     for collection in sizes:
@@ -119,16 +123,16 @@ def test_a_copy_of_one_collection_leaves_the_others_out(index: Index, target: Ve
 def test_a_copy_that_was_interrupted_goes_on(index: Index, target: Vectors) -> None:
     registry = index.registry
     ids = sorted(chunk.id for page in registry.pages("default", size=99) for chunk in page)
-    some = list(registry.chunks(ids[:20]).values())
+    some = list(registry.chunks(ids[:9]).values())
     target.add(some, index.vectors.rows([chunk.id for chunk in some], collection="default"))
     stray = index.registry.chunks(ids[:1])[ids[0]]
-    target.add([replace(stray, id="0" * 24)], np.ones((1, 4096), dtype=np.float32))
+    target.add([replace(stray, id="0" * 24)], np.ones((1, 64), dtype=np.float32))
     seen: list[tuple[int, int]] = []
     copied = copy_vectors(
         registry, index.vectors, target, collections=["default"],
         on_progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
-    assert (copied.present, copied.copied, copied.removed) == (20, len(ids) - 20, 1)
+    assert (copied.present, copied.copied, copied.removed) == (9, len(ids) - 9, 1)
     assert seen[-1] == (len(ids), len(ids))
     assert target.ids("default") == set(ids)
     again = copy_vectors(registry, index.vectors, target, collections=["default"])
@@ -146,7 +150,7 @@ def test_a_source_that_lost_vectors_is_refused(index: Index, target: Vectors) ->
 
 def test_other_vectors_in_the_target_are_noticed(index: Index, target: Vectors) -> None:
     for page in index.registry.pages("default", size=99):
-        target.add(page, np.full((len(page), 4096), 1 / 64, dtype=np.float32))
+        target.add(page, np.full((len(page), 64), 1 / 8, dtype=np.float32))
     with pytest.raises(StoreError, match="gives back other vectors"):
         copy_vectors(index.registry, index.vectors, target, collections=["default"])
 
@@ -190,11 +194,11 @@ def test_a_database_with_another_index_is_not_overwritten(index: Index, tmp_path
 def test_another_model_is_refused_with_the_command_that_changes_to_it(index: Index) -> None:
     check_model(index.registry, ONE)
     check_model(index.registry, EmbeddingModel("file:elsewhere", ONE.sha256, ONE.dimension))
-    with pytest.raises(MismatchError, match=r"made with one \(4096 .*names two \(64\)") as error:
+    with pytest.raises(MismatchError, match=r"made with one \(64 .*names two \(48\)") as error:
         check_model(index.registry, TWO)
     assert "groundtune index reembed" in error.value.hint
     with pytest.raises(MismatchError, match="another version of it"):
-        check_model(index.registry, EmbeddingModel("one", "3" * 64, 4096))
+        check_model(index.registry, EmbeddingModel("one", "3" * 64, 64))
 
 
 def test_an_empty_index_takes_the_model_it_is_given(tmp_path: Path) -> None:
@@ -223,13 +227,13 @@ def test_a_model_is_what_lies_in_its_folder_and_not_its_name(tmp_path: Path) -> 
 def test_an_interrupted_change_of_model_leaves_the_old_one_answering(
     home: Path, lives: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.transfer.PAGE", 20)
+    monkeypatch.setattr("ingest.transfer.PAGE", 8)
     index = open_index(home)
     before = answers(index)
     index.close()
     new = open_index(home, TWO)
     with pytest.raises(Interrupted):
-        reembed(new.registry, new.vectors, SmallEmbedder(lives), TWO)
+        reembed(new.registry, new.vectors, DrawnEmbedder(TWO, lives), TWO)
     new.close()
 
     old = open_index(home)
@@ -240,17 +244,17 @@ def test_an_interrupted_change_of_model_leaves_the_old_one_answering(
 
     new = open_index(home, TWO)
     listed = sum(new.registry.sizes().values())
-    made = reembed(new.registry, new.vectors, SmallEmbedder(), TWO)
-    assert made == listed - lives * 20
+    made = reembed(new.registry, new.vectors, DrawnEmbedder(TWO), TWO)
+    assert made == listed - lives * 8
     check_model(new.registry, TWO)
     new.check()
     assert new.vectors.models() == {TWO.fingerprint}
-    clean = {c.id: SmallEmbedder().embed([c.context])[0] for c in pages(new)}
+    clean = {c.id: DrawnEmbedder(TWO).embed([c.context])[0] for c in pages(new)}
     assert new.vectors.ids("default") == set(clean)
     assert new.vectors.rows(list(clean), collection="default") == pytest.approx(
         np.stack(list(clean.values())), abs=1e-6
     )
-    assert reembed(new.registry, new.vectors, SmallEmbedder(), TWO) == 0
+    assert reembed(new.registry, new.vectors, DrawnEmbedder(TWO), TWO) == 0
     new.close()
 
 
@@ -270,7 +274,7 @@ def test_lost_vectors_are_made_again(index: Index) -> None:
 def test_a_model_that_reads_less_than_a_passage_holds_is_refused(home: Path) -> None:
     new = open_index(home, TWO)
     with pytest.raises(UsageError, match=r"A passage of .* tokens, and two reads 10") as error:
-        reembed(new.registry, new.vectors, SmallEmbedder(max_tokens=12), TWO)
+        reembed(new.registry, new.vectors, DrawnEmbedder(TWO, max_tokens=12), TWO)
     assert "chunk_tokens" in error.value.hint
     assert new.vectors.ids() == set()
     assert remembered(new.registry) == ONE
