@@ -24,6 +24,7 @@ from assistant.engines.ollama_models import OllamaModels, push_base
 from assistant.workspace import Workspace
 from ingest.model_file import resolve, sha256_of
 from ingest.pipeline import find_files
+from ingest.stores.chroma import ChromaVectors
 from tests.ollama_server import find_binary, started
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +62,8 @@ def line(name: str, times: Sequence[tuple[float, float]]) -> str:
 
 def search(workspace: Workspace) -> str:
     """Hybrid search against one embedding, one raw Chroma query and one raw FTS query."""
-    vectors = workspace.index.vectors
+    assert isinstance(workspace.index.vectors, ChromaVectors)
+    vectors = workspace.index.vectors.collection("default")
     registry = workspace.registry
 
     def ours() -> None:
@@ -71,7 +73,7 @@ def search(workspace: Workspace) -> str:
     def raw() -> None:
         for question in QUESTIONS:
             row = workspace.embedder.embed([question])
-            vectors.collection.query(query_embeddings=row.tolist(), n_results=30)
+            vectors.query(query_embeddings=row.tolist(), n_results=30)
             registry.search(question, collection="default", limit=30)
 
     return pair("search, 3 questions", ours, raw)

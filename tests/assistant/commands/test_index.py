@@ -15,18 +15,27 @@ Run = Callable[..., tuple[int, dict[str, Any], str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in a workspace with one document; return its exit code, reply and errors."""
+def empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Run:
+    """Run a command in a workspace of its own; return its exit code, reply and errors."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pump.md").write_text("# Pump\n\nThe pump is blue. The valve is green.")
 
     def command(*words: str) -> tuple[int, dict[str, Any], str]:
         code = main([*words, "--json"])
         said = capfd.readouterr()
         return code, json.loads(said.out) if said.out else {}, said.err
 
-    assert command("ingest", "pump.md")[0] == 0
     return command
+
+
+@pytest.fixture
+def run(empty: Run, tmp_path: Path) -> Run:
+    """The same, with one document in it."""
+    said = "# Pump\n\nThe pump is blue. The valve is green."
+    (tmp_path / "pump.md").write_text(said, encoding="utf-8")
+    assert empty("ingest", "pump.md")[0] == 0
+    return empty
 
 
 @pytest.fixture
@@ -123,8 +132,8 @@ def test_a_lost_vector_folder_is_noticed_and_made_again(run: Run, tmp_path: Path
         ("chroma", "qdrant --collection nope", "no collection 'nope'"),
     ],
 )
-def test_a_copy_that_cannot_be_is_refused(run: Run, source: str, target: str, said: str) -> None:
-    code, _, errors = run("index", "copy", source, *target.split())
+def test_a_copy_that_cannot_be_is_refused(empty: Run, source: str, target: str, said: str) -> None:
+    code, _, errors = empty("index", "copy", source, *target.split())
     assert code in (1, 2)
     assert said in errors
     assert "hush" not in errors
