@@ -40,6 +40,7 @@ COMMANDS = {
     "config": Command("assistant.commands.config", "show the settings and where they come from"),
     "ingest": Command("assistant.commands.ingest", "index files, folders and globs"),
     "documents": Command("assistant.commands.documents", "list, show and delete documents"),
+    "index": Command("assistant.commands.index", "copy, re-embed or show the index", "", True),
     "search": Command("assistant.commands.search", "find passages; no model is asked"),
     "ask": Command("assistant.commands.ask", "ask a question, get a cited answer"),
     "serve": Command("assistant.commands.serve", "the HTTP service and the web page"),

@@ -2,14 +2,24 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 
+from assistant.store_names import STATE, VECTORS
 from ingest.errors import ConfigError
 
 DEFAULT_FILE = Path("groundtune.toml")
@@ -62,10 +72,22 @@ class EmbeddingSettings(Section):
 class StoreSettings(Section):
     """Where the index lies."""
 
-    vectors: Literal["chroma"] = "chroma"
-    """`chroma` keeps a Chroma folder inside the workspace."""
-    state: Literal["sqlite"] = "sqlite"
-    """`sqlite` keeps documents and full text in one file inside the workspace."""
+    vectors: str = Field(default="chroma", pattern=f"^({VECTORS})$")
+    """`chroma` and `qdrant` are folders inside the workspace; `chroma:http://host:port` and
+    `qdrant:http://host:port` are servers. `groundtune index copy FROM TO` moves what is there."""
+    state: str = Field(default="sqlite", pattern=f"^({STATE})$", repr=False)
+    """`sqlite` keeps documents, full text and jobs in one file inside the workspace;
+    `postgresql://user:password@host/database` in a database. A password is better kept in
+    `PGPASSWORD`, or the whole in `GROUNDTUNE_STORE__STATE`; it is never printed."""
+
+    @field_validator("state", mode="before")
+    @classmethod
+    def _plain(cls, state: Any) -> Any:
+        return plain_state(state) if isinstance(state, str) else state
+
+    @field_serializer("state")
+    def _hide(self, state: str) -> str:
+        return hide_password(state)
 
 
 class IngestSettings(Section):
@@ -242,8 +264,19 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
             advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}."
             lines.append(f"{where}: unknown key {name!r}; {advice}")
         else:
-            lines.append(f"{where}: {name} = {issue['input']!r}: {issue['msg']}")
+            given = hide_password(repr(issue["input"]))
+            lines.append(f"{where}: {name} = {given}: {issue['msg']}")
     return "\n".join(lines)
+
+
+def plain_state(spec: str) -> str:
+    """Return a database's address without the spellings that name a driver."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", spec)
+
+
+def hide_password(said: str) -> str:
+    """Return `said` with three stars for the password of each address in it."""
+    return re.sub(r"(://[^\s:/@]*:)\S*@", r"\1***@", said)
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -22,14 +22,16 @@ from assistant.gguf_file import resolve_gguf
 from assistant.prompt import fingerprint
 from assistant.rerank import CrossEncoderReranker, Reranker
 from assistant.retrieve import Retriever
+from assistant.stores import open_registry, open_vectors
 from ingest.chunk import Chunker
 from ingest.embed import CachedEmbedder, Embedder, SentenceTransformerEmbedder
+from ingest.embedding_model import EmbeddingModel, check_model, identify
 from ingest.errors import ConfigError, NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
 from ingest.pipeline import Pipeline
 from ingest.registry import Registry
-from ingest.stores.chroma import ChromaVectors
+from ingest.stores.vectors import Vectors
 
 
 class Workspace(AbstractContextManager["Workspace"]):
@@ -42,7 +44,7 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def registry(self) -> Registry:
         """Documents, chunks and full text."""
-        return Registry(self.home / "state.sqlite")
+        return open_registry(self.settings.store.state, self.home)
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -51,9 +53,34 @@ class Workspace(AbstractContextManager["Workspace"]):
         return SentenceTransformerEmbedder(name, resolve(name))
 
     @cached_property
+    def embedding_model(self) -> EmbeddingModel:
+        """What the embedding model is, as the index remembers it."""
+        name = self.settings.embedding.model
+        dimension = self.embedder.embed(["dimension"]).shape[1]
+        return identify(name, resolve(name), dimension=dimension)
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The vectors that the embedding model made."""
+        return open_vectors(
+            self.settings.store.vectors,
+            self.home,
+            index=self.registry.index_id,
+            model=self.embedding_model.fingerprint,
+        )
+
+    @cached_property
     def index(self) -> Index:
-        """What documents become."""
-        return Index(self.registry, ChromaVectors(self.home / "vectors"), self.embedder)
+        """What documents become.
+
+        Raises:
+            MismatchError: another embedding model made it.
+            StoreError: a store is down, or vectors were lost.
+        """
+        check_model(self.registry, self.embedding_model)
+        index = Index(self.registry, self.vectors, self.embedder)
+        index.check()
+        return index
 
     @cached_property
     def chunker(self) -> Chunker:
@@ -217,6 +244,8 @@ class Workspace(AbstractContextManager["Workspace"]):
             self.engine.close()
         if "retriever" in self.__dict__:
             self.retriever.close()
+        if "vectors" in self.__dict__:
+            self.vectors.close()
         if "registry" in self.__dict__:
             self.registry.close()
 

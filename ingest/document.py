@@ -1,6 +1,6 @@
 """The nouns of ingestion. What crosses from here into other folders is one of these."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -83,12 +83,17 @@ class Chunk:
     @property
     def heading(self) -> str:
         """The headings path as one line."""
-        return " > ".join(self.headings)
+        return heading_of(self.headings)
 
     @property
     def context(self) -> str:
         """What is embedded and indexed: title and headings give the text its subject."""
         return "\n".join(part for part in (self.title, self.heading, self.text) if part)
+
+
+def heading_of(headings: Iterable[str]) -> str:
+    """Return a path of headings, outermost first, as one line."""
+    return " > ".join(headings)
 
 
 @dataclass(frozen=True, slots=True)

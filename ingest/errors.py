@@ -9,7 +9,7 @@
     - TooLargeError            over a stated limit: HTTP 413
     - MissingExtraError        an optional package is not installed
     - MissingModelError        a model is not on this machine
-    - MismatchError            an adapter does not fit the prompt or the base model
+    - MismatchError            an adapter or an index was made for another model or prompt
     - UnauthorizedError        no access key, or none that opens anything: HTTP 401
     - ForbiddenError           the key is not for this: HTTP 403
     - RateError                too many requests with one key: HTTP 429
@@ -98,7 +98,7 @@ class MissingModelError(UsageError):
 
 
 class MismatchError(UsageError):
-    """An adapter was trained for another prompt or another base model."""
+    """An adapter was trained, or an index made, for another model or prompt."""
 
     code = "mismatch"
     http_status = 409

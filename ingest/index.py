@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ingest.document import Chunk, Document, Record
 from ingest.embed import Embedder
+from ingest.errors import StoreError
 from ingest.registry import Registry
 from ingest.stores.vectors import Vectors
 
@@ -72,6 +73,24 @@ class Index:
         self.vectors.remove(stray)
         self.registry.clear_pending(pending)
         return len(stray)
+
+    def check(self) -> None:
+        """Make sure that both stores answer and that no vector was lost.
+
+        Raises:
+            StoreError: one is down, or there are fewer vectors than chunks.
+        """
+        self.vectors.collections()
+        for collection in self.registry.sizes():
+            found = self.vectors.count(collection)
+            # Counted again after the vectors: another process may have deleted in between.
+            listed = self.registry.sizes().get(collection, 0)
+            if found < listed:
+                raise StoreError(
+                    f"{self.vectors.place} holds {found} vectors of the {listed} passages in "
+                    f"collection {collection!r}: the others were lost.",
+                    hint="groundtune index reembed   (makes those that are missing)",
+                )
 
     def dense(
         self,

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, delete, event, func, insert, select
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
-from ingest.document import Chunk, Document, Record
+from ingest.document import Chunk, Document, Record, heading_of
 from ingest.errors import NotFoundError, StoreError
 from ingest.schema import CHUNKS, DOCUMENTS, FACTS, METADATA, PENDING, STEPS, VERSION
 from ingest.stores.dialect import Dialect, Words, telling_words
@@ -74,6 +74,11 @@ class Registry:
         query = select(FACTS.c.value).where(FACTS.c.key == key)
         with self._engine.connect() as connection:
             return connection.execute(query).scalar()
+
+    def facts(self) -> dict[str, str]:
+        """Return all that was noted."""
+        with self._engine.connect() as connection:
+            return {row.key: row.value for row in connection.execute(select(FACTS))}
 
     def note(self, key: str, value: str) -> None:
         """Note something about the index, in one step, instead of what was noted before."""
@@ -171,17 +176,20 @@ class Registry:
                     metadata=json.dumps(dict(document.metadata), ensure_ascii=False),
                 )
             )
-            if not chunks:
-                return
-            numbers = connection.execute(
-                insert(CHUNKS).returning(CHUNKS.c.number, sort_by_parameter_order=True),
-                [_row(chunk) for chunk in chunks],
-            ).scalars()
-            words = [
-                Words(number, chunk.title, chunk.heading, chunk.text)
-                for number, chunk in zip(numbers, chunks, strict=True)
-            ]
-            self._dialect.add_words(connection, words)
+            self._add_chunks(connection, [_row(chunk) for chunk in chunks])
+
+    def adopt(self, source: "Registry", document_id: str) -> None:
+        """Take a document over from another registry as it stands there, in one transaction."""
+        with source.engine.connect() as connection:
+            here = select(DOCUMENTS).where(DOCUMENTS.c.id == document_id)
+            document = dict(connection.execute(here).mappings().one())
+            parts = select(*[column for column in CHUNKS.c if column.name != "number"])
+            parts = parts.where(CHUNKS.c.document_id == document_id).order_by(CHUNKS.c.ordinal)
+            chunks = [dict(row) for row in connection.execute(parts).mappings()]
+        with self._engine.begin() as connection:
+            self._remove(connection, document_id)
+            connection.execute(insert(DOCUMENTS).values(document))
+            self._add_chunks(connection, chunks)
 
     def remove(self, document_id: str) -> None:
         """Remove a document with its chunks and full text, in one transaction."""
@@ -267,6 +275,18 @@ class Registry:
         self._dialect.make_words(connection)
         if found < VERSION:
             self._dialect.set_version(connection, VERSION)
+
+    def _add_chunks(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        numbers = connection.execute(
+            insert(CHUNKS).returning(CHUNKS.c.number, sort_by_parameter_order=True), rows
+        ).scalars()
+        words = [
+            Words(number, row["title"], heading_of(json.loads(row["headings"])), row["text"])
+            for number, row in zip(numbers, rows, strict=True)
+        ]
+        self._dialect.add_words(connection, words)
 
     def _remove(self, connection: Connection, document_id: str) -> None:
         self._dialect.remove_words(connection, document_id)

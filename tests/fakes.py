@@ -13,6 +13,7 @@ from assistant.config import Settings
 from assistant.engines.engine import Engine, Message, Piece, Request, Usage
 from assistant.workspace import Workspace
 from ingest.embed import Embedder
+from ingest.embedding_model import EmbeddingModel
 from ingest.errors import EngineError
 
 WORD = re.compile(r"\w+")
@@ -104,6 +105,11 @@ class SmallWorkspace(Workspace):
     def embedder(self) -> Embedder:
         """Hashed words."""
         return HashEmbedder()
+
+    @cached_property
+    def embedding_model(self) -> EmbeddingModel:
+        """There is no file to take a hash of."""
+        return EmbeddingModel("hash", "hash", DIMENSION)
 
     @cached_property
     def engine(self) -> Engine:

@@ -68,7 +68,7 @@ class ChromaVectors:
         """Remove vectors; ids without one are passed over."""
         for name in self.collections() if collection is None else [collection]:
             with self._translated():
-                found = self._find(name)
+                found = self.collection(name)
                 for start in range(0, len(ids) if found is not None else 0, self._batch):
                     found.delete(ids=list(ids[start : start + self._batch]))
 
@@ -85,7 +85,7 @@ class ChromaVectors:
             return []
         where = None if documents is None else {"document_id": {"$in": sorted(documents)}}
         with self._translated():
-            found = self._find(collection)
+            found = self.collection(collection)
             if found is None:
                 return []
             near = found.query(
@@ -103,7 +103,7 @@ class ChromaVectors:
             return {
                 chunk_id
                 for name in names
-                if (found := self._find(name)) is not None
+                if (found := self.collection(name)) is not None
                 for page in _pages(found, include=[])
                 for chunk_id in page["ids"]
             }
@@ -112,7 +112,7 @@ class ChromaVectors:
         """Return the vectors of chunks: shape (len(ids), dimension), in the order of `ids`."""
         by_id: dict[str, Any] = {}
         with self._translated():
-            found = self._find(collection)
+            found = self.collection(collection)
             for start in range(0, len(ids) if found is not None else 0, PAGE):
                 page = found.get(ids=list(ids[start : start + PAGE]), include=["embeddings"])
                 by_id.update(zip(page["ids"], page["embeddings"], strict=True))
@@ -131,7 +131,7 @@ class ChromaVectors:
     def count(self, collection: str) -> int:
         """Return how many vectors a collection has."""
         with self._translated():
-            found = self._find(collection)
+            found = self.collection(collection)
             return 0 if found is None else int(found.count())
 
     def models(self) -> set[str]:
@@ -162,8 +162,8 @@ class ChromaVectors:
             if (parts := parts_of(name)) is not None and parts[0] == self._index
         ]
 
-    def _find(self, collection: str) -> Any:
-        """Return Chroma's collection, or None."""
+    def collection(self, collection: str) -> Any:
+        """Return Chroma's own collection behind one of ours, or None."""
         from chromadb.errors import NotFoundError
 
         if collection not in self._open:

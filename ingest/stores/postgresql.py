@@ -146,8 +146,13 @@ class PostgreSQL:
         about = error.args[0] if error is not None and error.args else error
         code = about.get("C", "") if isinstance(about, dict) else ""
         what = str(about.get("M", "") if isinstance(about, dict) else about).rstrip(".")
-        # SQLSTATE: connection, authorization, no database, resources, shutdown, system; read-only.
-        lost = code[:2] in {"08", "28", "3D", "53", "57", "58"} or code in {"25006", "42501"}
+        # SQLSTATE: connection, authorization, no database, resources, shutdown, system;
+        # a NUL byte in a text, read-only, a right that is missing.
+        lost = code[:2] in {"08", "28", "3D", "53", "57", "58"} or code in {
+            "22021",
+            "25006",
+            "42501",
+        }
         if isinstance(error, InterfaceError | OSError) or (
             isinstance(error, DatabaseError) and lost
         ):

@@ -114,7 +114,8 @@ def measure(index: Index, words: Vocabulary, folder: Path, size: int) -> Iterato
     index.embedder = Prepared(dict(zip(questions, rows, strict=True)))
     retriever = Retriever(index, candidates=LIMIT, rrf_k=10, sentences=0)
     database = sqlite3.connect(folder / "state.sqlite")
-    found = index.vectors._find(COLLECTION)  # type: ignore[attr-defined]
+    assert isinstance(index.vectors, ChromaVectors)
+    found = index.vectors.collection(COLLECTION)
     matches = {q: " OR ".join(f'"{word}"' for word in q.split()) for q in questions}
 
     def raw_dense(question: str) -> object:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from typing import Any
 
-from chromadb.errors import ChromaError
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,7 +15,7 @@ from ingest.errors import GroundtuneError
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["health"])
 
-DOWN = (GroundtuneError, SQLAlchemyError, ChromaError, OSError, RuntimeError, ValueError)
+DOWN = (GroundtuneError, SQLAlchemyError, OSError, RuntimeError, ValueError)
 
 
 @router.get("/healthz")
@@ -46,12 +45,15 @@ def _stores(parts: Parts) -> dict[str, str]:
     except DOWN as error:
         states["state"] = _down("state", error)
     try:
-        row = index.embedder.embed(["ready?"])[0]
+        index.embedder.embed(["ready?"])
         states["embedding"] = "ok"
-        index.vectors.search(row, collection="default", limit=1)
+    except DOWN as error:
+        states["embedding"] = _down("embedding", error)
+    try:
+        index.check()
         states["vectors"] = "ok"
     except DOWN as error:
-        states["vectors" if "embedding" in states else "embedding"] = _down("index", error)
+        states["vectors"] = _down("vectors", error)
     return states
 
 
