@@ -1,6 +1,6 @@
 """The index: registry and vectors kept in step."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ingest.document import Chunk, Document, Record
@@ -67,17 +67,38 @@ class Index:
         self.registry.clear_pending(pending)
         return len(stray)
 
-    def dense(self, query: str, *, collection: str, limit: int) -> list[Scored]:
-        """Return the chunks nearest in meaning, nearest first; the score is the cosine, -1 to 1."""
+    def dense(
+        self,
+        query: str,
+        *,
+        collection: str,
+        limit: int,
+        documents: Collection[str] | None = None,
+    ) -> list[Scored]:
+        """Return the chunks nearest in meaning, nearest first; the score is the cosine, -1 to 1.
+
+        `documents` are the ids of those that are searched; None is all of the collection, and an
+        empty one finds nothing.
+        """
         near = self.vectors.search(
-            self.embedder.embed([query])[0], collection=collection, limit=limit
+            self.embedder.embed([query])[0],
+            collection=collection,
+            limit=limit,
+            documents=documents,
         )
         chunks = self.registry.chunks([n.chunk_id for n in near])
         return [Scored(chunks[n.chunk_id], n.similarity) for n in near if n.chunk_id in chunks]
 
-    def lexical(self, query: str, *, collection: str, limit: int) -> list[Scored]:
-        """Return the best chunks by BM25, best first."""
-        found = self.registry.search(query, collection=collection, limit=limit)
+    def lexical(
+        self,
+        query: str,
+        *,
+        collection: str,
+        limit: int,
+        documents: Collection[str] | None = None,
+    ) -> list[Scored]:
+        """Return the best chunks by BM25, best first; `documents` as in `dense`."""
+        found = self.registry.search(query, collection=collection, limit=limit, documents=documents)
         return [Scored(chunk, score) for chunk, score in found]
 
     def close(self) -> None:

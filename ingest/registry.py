@@ -7,7 +7,7 @@ reader, so a document is replaced in the one moment in which its transaction com
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,9 @@ CREATE VIRTUAL TABLE IF NOT EXISTS chunks_fts USING fts5(
 WEIGHTS = "0.5, 1.0, 1.0"
 """BM25 weights of title, headings and text. Every chunk of a document shares its title, so a title
 that weighs more lifts all of them alike and hides the one that answers."""
+
+WITHIN = "AND chunks.document_id IN (SELECT value FROM json_each(:documents)) "
+"""One parameter, however many documents there are."""
 
 # fmt: off
 STOP_WORDS = frozenset((
@@ -259,22 +262,33 @@ class Registry:
         with self._engine.connect() as connection:
             return set(connection.execute(select(PENDING.c.chunk_id)).scalars())
 
-    def search(self, query: str, *, collection: str, limit: int) -> list[tuple[Chunk, float]]:
+    def search(
+        self,
+        query: str,
+        *,
+        collection: str,
+        limit: int,
+        documents: Collection[str] | None = None,
+    ) -> list[tuple[Chunk, float]]:
         """Return the best chunks by BM25, best first, with positive scores; higher is better.
 
-        A query without a telling word finds nothing.
+        A query without a telling word finds nothing. `documents` are the ids of those that are
+        searched; None is all of the collection, and an empty one finds nothing.
         """
         words = [w for w in re.findall(r"\w+", query.casefold()) if w not in STOP_WORDS]
-        if not words:
+        if not words or (documents is not None and not documents):
             return []
         match = " OR ".join(f'"{word}"' for word in dict.fromkeys(words))
         statement = text(
             f"SELECT chunks.*, -bm25(chunks_fts, {WEIGHTS}) AS score FROM chunks_fts "
             "JOIN chunks ON chunks.number = chunks_fts.rowid "
             "WHERE chunks_fts MATCH :match AND chunks.collection = :collection "
+            f"{'' if documents is None else WITHIN}"
             f"ORDER BY bm25(chunks_fts, {WEIGHTS}), chunks.id LIMIT :limit"
         )
-        values = {"match": match, "collection": collection, "limit": limit}
+        values: dict[str, Any] = {"match": match, "collection": collection, "limit": limit}
+        if documents is not None:
+            values["documents"] = json.dumps(sorted(documents))
         with self._engine.connect() as connection:
             rows = connection.execute(statement, values).mappings()
             return [(_chunk(row), float(row["score"])) for row in rows]

@@ -1,6 +1,6 @@
 """Vectors in Chroma, through LlamaIndex's vector-store interface."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,17 +63,35 @@ class ChromaVectors:
         """Return the ids of all vectors."""
         return set(self.collection.get(include=[])["ids"])
 
-    def search(self, row: NDArray[np.float32], *, collection: str, limit: int) -> list[Near]:
-        """Return the nearest vectors to `row`, shape (dimension,), nearest first."""
+    def search(
+        self,
+        row: NDArray[np.float32],
+        *,
+        collection: str,
+        limit: int,
+        documents: Collection[str] | None = None,
+    ) -> list[Near]:
+        """Return the nearest vectors to `row`, shape (dimension,), nearest first.
+
+        Only those of `documents` if there are any named: none of them finds nothing, None is all.
+        """
         from llama_index.core.vector_stores import (
+            FilterOperator,
             MetadataFilter,
             MetadataFilters,
             VectorStoreQuery,
         )
 
-        if self.collection.count() == 0:
+        if (documents is not None and not documents) or self.collection.count() == 0:
             return []
         only = MetadataFilters(filters=[MetadataFilter(key="collection", value=collection)])
+        if documents is not None:
+            # LlamaIndex keeps the id of a node's source under this key.
+            only.filters.append(
+                MetadataFilter(
+                    key="document_id", operator=FilterOperator.IN, value=sorted(documents)
+                )
+            )
         query = VectorStoreQuery(query_embedding=row.tolist(), similarity_top_k=limit, filters=only)
         found = self._store.query(query, include=["metadatas", "distances", "documents"])
         # The store returns exp(-distance), and the distance is 1 - cosine.

@@ -140,6 +140,25 @@ def test_collections_do_not_see_each_other(index: Index, folder: Path) -> None:
     assert index.lexical("tax", collection="a", limit=5) == []
 
 
+def test_a_search_can_be_kept_to_some_documents(index: Index, folder: Path) -> None:
+    ingest(index, folder)
+    cat, tax = (record.id for record in index.registry.documents())
+    many = [f"{number:016x}" for number in range(5000)]
+    for search, query in ((index.dense, "cat"), (index.lexical, "cat tax")):
+        for documents, found in (
+            (None, {cat, tax}),
+            ([tax], {tax}),
+            ([cat, *many], {cat}),
+            ({cat, tax}, {cat, tax}),
+            (["nothing"], set()),
+            ([], set()),
+        ):
+            hits = search(query, collection="default", limit=5, documents=documents)
+            assert {hit.chunk.document_id for hit in hits} == found
+    assert index.dense("cat", collection="other", limit=5, documents=[cat]) == []
+    assert index.lexical("cat", collection="other", limit=5, documents=[cat]) == []
+
+
 def test_a_path_that_names_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no file or folder"):
         find_files([str(tmp_path / "nope")])
