@@ -25,6 +25,8 @@ from ingest.errors import ConfigError, NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
 from ingest.pipeline import Pipeline
+from ingest.prepare import Parts, Threads
+from ingest.read import read_document
 from ingest.registry import Registry
 from ingest.vectors import ChromaVectors
 
@@ -56,13 +58,19 @@ class Workspace(AbstractContextManager["Workspace"]):
     def pipeline(self) -> Pipeline:
         """Takes files into the index."""
         ingest = self.settings.ingest
-        chunker = Chunker(
+        parts = Parts(read_document, lambda document: self.chunker.chunk(document), self.embedder)
+        return Pipeline(self.index, Threads(parts, readers=2), max_file_mb=ingest.max_file_mb)
+
+    @cached_property
+    def chunker(self) -> Chunker:
+        """Cuts documents; it counts in the embedding model's tokens, and so needs the model."""
+        ingest = self.settings.ingest
+        return Chunker(
             self.embedder.tokenize,
             chunk_tokens=ingest.chunk_tokens,
             chunk_overlap=ingest.chunk_overlap,
             max_tokens=self.embedder.max_tokens,
         )
-        return Pipeline(self.index, chunker, max_file_mb=ingest.max_file_mb)
 
     @cached_property
     def retriever(self) -> Retriever:

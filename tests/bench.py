@@ -22,8 +22,8 @@ from assistant.engines.engine import Message, Request
 from assistant.engines.ollama import OllamaEngine
 from assistant.engines.ollama_models import OllamaModels, push_base
 from assistant.workspace import Workspace
+from ingest.files import find_files
 from ingest.model_file import resolve, sha256_of
-from ingest.pipeline import find_files
 from tests.ollama_server import find_binary, started
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,8 @@ from assistant.bodies import document_body, record_body
 from assistant.intake import Waiting
 from assistant.uploads import base_name, check_collection_name, relative_source
 from ingest.errors import GroundtuneError, UsageError
-from ingest.pipeline import Upload, new_id
+from ingest.files import Upload
+from ingest.known import new_id
 
 MAX_FILES = 1000
 FIELDS = {"collection", "source"}
