@@ -1,6 +1,7 @@
 """A workspace of this process, worked on with the same calls and bodies as one behind a server."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from assistant.filters import Filters
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
 from ingest.erase import erase_traces
-from ingest.pipeline import Upload
+from ingest.files import Upload
 
 Body = dict[str, Any]
 
@@ -82,11 +83,12 @@ class LocalWorkspace:
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Body:
         """Ingest files and return the tally; `on_progress` gets how many are through, and all."""
-        done = iter(range(len(uploads)))
+        through = itertools.count(1)
         tally = self._workspace.pipeline.run(
-            uploads, collection=collection, on_file=lambda _: on_progress(next(done), len(uploads))
+            uploads,
+            collection=collection,
+            on_file=lambda _: on_progress(next(through), len(uploads)),
         )
-        on_progress(len(uploads), len(uploads))
         return tally.body()
 
     def prune(self, folders: Sequence[Path], collection: str) -> int:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import reduce
 from typing import Any
 from urllib.parse import quote
 
@@ -10,12 +11,14 @@ import httpx
 
 from assistant.filters import Filters
 from ingest.errors import (
+    DocumentError,
     EngineUnavailableError,
     GroundtuneError,
     TooLargeError,
     UsageError,
 )
-from ingest.pipeline import Upload
+from ingest.files import Upload
+from ingest.tally import FileResult, Tally
 
 ANSWER_S = 600.0  # a long answer on a busy CPU; connecting must still fail fast
 CONNECT_S = 5.0
@@ -103,7 +106,7 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
         `on_progress` gets how many files are through, and how many there are.
         """
         started = time.monotonic()
-        tally: Body = {"added": 0, "updated": 0, "unchanged": 0, "deleted": 0, "chunks": 0}
+        tally = Tally().body()
         failed: list[dict[str, str]] = []
         through = 0
         for batch in _batches(uploads, failed):
@@ -113,13 +116,13 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
                 on_progress(before + done, len(uploads))
 
             result = self._send(batch, collection, moved)
-            for key in tally:
-                tally[key] += result[key]
-            failed += result["failed"]
-            through += len(batch) - len(result["failed"])
+            tally = _added(tally, result)
+            through += len(batch)
             on_progress(through + len(failed), len(uploads))
-        seconds = round(time.monotonic() - started, 2)
-        return {**tally, "failed": failed, "seconds": seconds}
+        unread = Tally()
+        for failure in failed:
+            unread.note(FileResult(failure["source"], "failed", error=failure["error"]))
+        return {**_added(tally, unread.body()), "seconds": round(time.monotonic() - started, 2)}
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -139,7 +142,7 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
             if len(batch) == 1:
                 return _nothing_but(batch[0][0], error)
             results = [self._send([file], collection, lambda done: None) for file in batch]
-            return {key: _sum(result[key] for result in results) for key in results[0]}
+            return reduce(_added, results)
         done = 0
         while True:
             job = self._call("GET", f"/api/jobs/{accepted['job_id']}")
@@ -176,6 +179,9 @@ def _batches(
     for upload in uploads:
         try:
             content = upload.content()
+        except DocumentError as error:
+            failed.append({"source": upload.source, "error": error.message})
+            continue
         except OSError as error:
             failed.append({"source": upload.source, "error": error.strerror or str(error)})
             continue
@@ -191,16 +197,14 @@ def _batches(
 
 
 def _nothing_but(source: str, error: GroundtuneError) -> Body:
-    failed = [{"source": source, "error": error.message}]
-    nothing = {"added": 0, "updated": 0, "unchanged": 0, "deleted": 0, "chunks": 0}
-    return {**nothing, "failed": failed, "seconds": 0.0}
+    tally = Tally()
+    tally.note(FileResult(source, "failed", error=error.message))
+    return tally.body()
 
 
-def _sum(values: Iterator[Any]) -> Any:
-    total = next(values)
-    for value in values:
-        total = total + value
-    return total
+def _added(one: Body, other: Body) -> Body:
+    """Return two tallies as one."""
+    return {key: value + other[key] for key, value in one.items()}
 
 
 def _error(response: httpx.Response) -> GroundtuneError:

@@ -30,8 +30,13 @@ from ingest.errors import ConfigError, NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
 from ingest.pipeline import Pipeline
+from ingest.prepare import Parts, Threads
 from ingest.registry import Registry
+from ingest.sandbox import Reader
 from ingest.stores.vectors import Vectors
+
+READERS = 2
+"""Files that are read at the same time."""
 
 
 class Workspace(AbstractContextManager["Workspace"]):
@@ -94,9 +99,19 @@ class Workspace(AbstractContextManager["Workspace"]):
         )
 
     @cached_property
+    def reader(self) -> Reader:
+        """Reads files, each in a process with limits."""
+        return Reader(workers=READERS)
+
+    @cached_property
     def pipeline(self) -> Pipeline:
         """Takes files into the index."""
-        return Pipeline(self.index, self.chunker, max_file_mb=self.settings.ingest.max_file_mb)
+        # The chunker counts in the embedding model's tokens: nothing is loaded before it is needed.
+        parts = Parts(
+            self.reader.read, lambda document: self.chunker.chunk(document), self.embedder
+        )
+        threads = Threads(parts, readers=READERS)
+        return Pipeline(self.index, threads, max_file_mb=self.settings.ingest.max_file_mb)
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -244,6 +259,8 @@ class Workspace(AbstractContextManager["Workspace"]):
             self.engine.close()
         if "retriever" in self.__dict__:
             self.retriever.close()
+        if "reader" in self.__dict__:
+            self.reader.close()
         if "vectors" in self.__dict__:
             self.vectors.close()
         if "registry" in self.__dict__:

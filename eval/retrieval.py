@@ -158,7 +158,7 @@ def _index(collection: Collection, workspace: Workspace, *, whole: bool) -> int:
         if document is None:
             continue
         cut = [_one(document)] if whole else workspace.chunker.chunk(document)
-        index.registry.put(document, cut)
+        index.registry.put([(document, cut)])
         chunks += cut
     with Bar(len(chunks), doing="embedding", done="embedded") as bar:
         for start in range(0, len(chunks), BATCH):

@@ -114,3 +114,25 @@ class Record:
     """Where its file lies, or lay when it was ingested; None for an upload."""
     kind: str
     metadata: Mapping[str, str]
+
+
+class Entry(NamedTuple):
+    """A document as ingestion looks it up: enough to tell whether its file has changed."""
+
+    id: str
+    source: str
+    path: str | None
+    sha256: str
+    status: str
+
+
+class Failed(NamedTuple):
+    """A file that could not be read, as the registry notes it."""
+
+    id: str
+    collection: str
+    source: str
+    path: Path | None
+    sha256: str
+    """Of its bytes; empty if not even those could be had."""
+    error: str

@@ -10,12 +10,24 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, event, func, insert, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    bindparam,
+    delete,
+    event,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
-from ingest.document import Chunk, Document, Record, heading_of
+from ingest.document import Chunk, Document, Entry, Failed, Record, heading_of
 from ingest.errors import NotFoundError, StoreError
+from ingest.path import printable
 from ingest.schema import CHUNKS, DOCUMENTS, FACTS, METADATA, PENDING, STEPS, VERSION
 from ingest.stores.dialect import Dialect, Words, telling_words
 from ingest.stores.postgresql import PostgreSQL
@@ -131,7 +143,7 @@ class Registry:
         same_source = here.where(DOCUMENTS.c.source == source)
         queries = [same_source]
         if path is not None:
-            queries = [here.where(DOCUMENTS.c.path == str(path)), same_source.where(UPLOADED)]
+            queries = [here.where(DOCUMENTS.c.path == printable(path)), same_source.where(UPLOADED)]
         with self._engine.connect() as connection:
             for query in queries:
                 row = connection.execute(query).mappings().first()
@@ -139,9 +151,19 @@ class Registry:
                     return _record(row, 0)
         return None
 
+    def entries(self, collection: str) -> list[Entry]:
+        """Return what ingestion looks up of each document of a collection, by source."""
+        columns = [DOCUMENTS.c[name] for name in Entry._fields]
+        query = select(*columns).where(DOCUMENTS.c.collection == collection)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(DOCUMENTS.c.source))
+            return [Entry(*row) for row in rows]
+
     def collections(self) -> list[str]:
-        """Return the names of the collections that hold documents."""
-        query = select(DOCUMENTS.c.collection).distinct().order_by(DOCUMENTS.c.collection)
+        """Return the names of the collections that hold something to search."""
+        named = select(DOCUMENTS.c.collection).distinct().subquery()
+        filled = exists().where(CHUNKS.c.collection == named.c.collection)
+        query = select(named.c.collection).where(filled).order_by(named.c.collection)
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
@@ -157,26 +179,52 @@ class Registry:
         with self._engine.connect() as connection:
             return {row["id"]: _chunk(row) for row in connection.execute(query).mappings()}
 
-    def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
-        """Insert a document or replace it, chunks and full text with it, in one transaction."""
+    def put(self, documents: Sequence[tuple[Document, Sequence[Chunk]]]) -> set[str]:
+        """Insert documents or replace them, chunks and full text with them, in one transaction.
+
+        Returns the ids of the chunks that left with earlier versions. In the same moment they are
+        noted as pending, and the chunks that came are so no longer.
+        """
         with self._engine.begin() as connection:
-            self._remove(connection, document.id)
+            gone: set[str] = set()
+            for document, chunks in documents:
+                query = select(CHUNKS.c.id).where(CHUNKS.c.document_id == document.id)
+                gone |= set(connection.execute(query).scalars())
+                self._remove(connection, document.id)
+                connection.execute(insert(DOCUMENTS).values(**_document_row(document)))
+                self._add_chunks(connection, [_row(chunk) for chunk in chunks])
+            here = {chunk.id for _, chunks in documents for chunk in chunks}
+            _clear_pending(connection, here)
+            self._set_pending(connection, gone - here)
+        return gone - here
+
+    def fail(self, failed: Failed) -> None:
+        """Note that a file could not be read. What an earlier version of it left stays as it is."""
+        here = DOCUMENTS.c.id == failed.id
+        values: dict[str, Any] = {"status": "failed", "error": failed.error}
+        bare = {
+            "collection": failed.collection,
+            "source": failed.source,
+            "path": None if failed.path is None else printable(failed.path),
+            "title": failed.source,
+            "sha256": failed.sha256,
+            "text": "",
+        }
+        with self._engine.begin() as connection:
+            if connection.execute(update(DOCUMENTS).where(here).values(**values)).rowcount == 0:
+                connection.execute(insert(DOCUMENTS).values(id=failed.id, **bare, **values))
+
+    def move(self, document_id: str, *, source: str, path: Path | None) -> None:
+        """Note that the file of a document lies elsewhere now."""
+        with self._engine.begin() as connection:
             connection.execute(
-                insert(DOCUMENTS).values(
-                    id=document.id,
-                    collection=document.collection,
-                    source=document.source,
-                    path=None if document.path is None else str(document.path),
-                    title=document.title,
-                    status="done",
-                    sha256=document.sha256,
-                    pages=document.pages,
-                    text=document.text,
-                    kind=document.kind,
-                    metadata=json.dumps(dict(document.metadata), ensure_ascii=False),
-                )
+                update(DOCUMENTS)
+                .where(DOCUMENTS.c.id == document_id)
+                .values(source=source, path=None if path is None else printable(path))
             )
-            self._add_chunks(connection, [_row(chunk) for chunk in chunks])
+            connection.execute(
+                update(CHUNKS).where(CHUNKS.c.document_id == document_id).values(source=source)
+            )
 
     def adopt(self, source: "Registry", document_id: str) -> None:
         """Take a document over from another registry as it stands there, in one transaction."""
@@ -198,20 +246,24 @@ class Registry:
 
     def set_pending(self, ids: Iterable[str]) -> None:
         """Note vectors that may be in the vector store without a chunk in the registry."""
-        rows = [{"chunk_id": chunk_id} for chunk_id in ids]
-        if rows:
-            with self._engine.begin() as connection:
-                connection.execute(self._dialect.insert_new(PENDING), rows)
+        with self._engine.begin() as connection:
+            self._set_pending(connection, ids)
 
     def clear_pending(self, ids: Iterable[str]) -> None:
         """Forget pending vectors: each is now either listed or gone."""
         with self._engine.begin() as connection:
-            connection.execute(delete(PENDING).where(PENDING.c.chunk_id.in_(list(ids))))
+            _clear_pending(connection, ids)
 
     def pending(self) -> set[str]:
         """Return the vectors that an interrupted run left in doubt."""
         with self._engine.connect() as connection:
             return set(connection.execute(select(PENDING.c.chunk_id)).scalars())
+
+    def stray(self) -> set[str]:
+        """Return the pending vectors that have no chunk."""
+        listed = exists().where(CHUNKS.c.id == PENDING.c.chunk_id)
+        with self._engine.connect() as connection:
+            return set(connection.execute(select(PENDING.c.chunk_id).where(~listed)).scalars())
 
     def search(
         self,
@@ -288,6 +340,10 @@ class Registry:
         ]
         self._dialect.add_words(connection, words)
 
+    def _set_pending(self, connection: Connection, ids: Iterable[str]) -> None:
+        if rows := [{"chunk_id": chunk_id} for chunk_id in ids]:
+            connection.execute(self._dialect.insert_new(PENDING), rows)
+
     def _remove(self, connection: Connection, document_id: str) -> None:
         self._dialect.remove_words(connection, document_id)
         connection.execute(delete(CHUNKS).where(CHUNKS.c.document_id == document_id))
@@ -298,6 +354,28 @@ class Registry:
         known = self._dialect.explain(context.original_exception)
         if known is not None:
             raise StoreError(known[0], hint=known[1]) from None
+
+
+def _clear_pending(connection: Connection, ids: Iterable[str]) -> None:
+    # One by one, because a statement takes some thousands of parameters at most.
+    if rows := [{"one": chunk_id} for chunk_id in ids]:
+        connection.execute(delete(PENDING).where(PENDING.c.chunk_id == bindparam("one")), rows)
+
+
+def _document_row(document: Document) -> dict[str, Any]:
+    return {
+        "id": document.id,
+        "collection": document.collection,
+        "source": document.source,
+        "path": None if document.path is None else printable(document.path),
+        "title": document.title,
+        "status": "done",
+        "sha256": document.sha256,
+        "pages": document.pages,
+        "text": document.text,
+        "kind": document.kind,
+        "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
+    }
 
 
 def _row(chunk: Chunk) -> dict[str, Any]:

@@ -3,12 +3,11 @@ from pathlib import Path
 import pytest
 
 from assistant.retrieve import Retriever, sentences
-from ingest.chunk import Chunker
+from ingest.files import find_files
 from ingest.index import Index
-from ingest.pipeline import Pipeline, find_files
 from ingest.registry import Registry
 from ingest.stores.chroma import ChromaVectors
-from tests.fakes import HashEmbedder
+from tests.fakes import HashEmbedder, small_pipeline
 
 TEXT = """# Pump
 
@@ -27,10 +26,7 @@ The pump is blue. Tighten the collar to 38 N·m with the long key. Wait 5 days b
 def index(tmp_path: Path) -> Index:
     (tmp_path / "pump.md").write_text(TEXT, encoding="utf-8")
     index = Index(Registry(tmp_path / "s.sqlite"), ChromaVectors(tmp_path / "v"), HashEmbedder())
-    chunker = Chunker(HashEmbedder().tokenize, chunk_tokens=64, chunk_overlap=8, max_tokens=256)
-    Pipeline(index, chunker, max_file_mb=1).run(
-        find_files([str(tmp_path / "pump.md")]), collection="default"
-    )
+    small_pipeline(index).run(find_files([str(tmp_path / "pump.md")]), collection="default")
     return index
 
 

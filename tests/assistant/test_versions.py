@@ -79,9 +79,9 @@ def test_whatever_is_said_no_circle_hides_every_document(pairs: list[tuple[int, 
 def test_a_change_is_seen_at_once_and_nothing_is_read_twice_without_one(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "s.sqlite")
     versions = Versions(registry)
-    registry.put(document("sb-1.md"), [])
+    registry.put([(document("sb-1.md"), [])])
     assert versions.superseded("default") == {}
-    registry.put(document("sb-2.md", supersedes="sb-1.md"), [])
+    registry.put([(document("sb-2.md", supersedes="sb-1.md"), [])])
     first = versions.superseded("default")
     assert [new.source for new in first.values()] == ["sb-2.md"]
     assert versions.superseded("default") is first

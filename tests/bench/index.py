@@ -6,7 +6,7 @@ from pathlib import Path
 
 from assistant.config import Settings
 from assistant.workspace import Workspace
-from ingest.pipeline import find_files
+from ingest.files import find_files
 from ingest.stores.chroma import ChromaVectors
 from tests.bench.ratio import compare
 

@@ -87,7 +87,7 @@ def fill(index: Index, words: Vocabulary, *, size: int, until: float) -> bool:
             chunks = _chunks(words.texts(step, seed), collection, start)
             document = _document(chunks[0].document_id, collection)
             index.vectors.add(chunks, words.rows(step, seed))
-            index.registry.put(document, chunks)
+            index.registry.put([(document, chunks)])
     return True
 
 

@@ -17,7 +17,8 @@ from assistant.uploads import base_name, check_collection_name, relative_source
 from ingest.document import Chunk, Record
 from ingest.erase import erase_traces
 from ingest.errors import ForbiddenError, GroundtuneError, NotFoundError, UsageError
-from ingest.pipeline import Upload, new_id
+from ingest.files import Upload
+from ingest.known import new_id
 
 MAX_FILES = 1000
 FIELDS = {"collection", "source"}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from assistant.local import LocalWorkspace
-from ingest.pipeline import Upload
+from ingest.files import Upload
 from tests.assistant.api.conftest import PUMP, Serve, Service
 from tests.fakes import ScriptedEngine, SmallWorkspace, small_workspace
 

@@ -14,7 +14,7 @@ from llama_index.llms.openai_like import OpenAILike
 from assistant.api.app import create_app
 from assistant.engines.engine import Request
 from ingest.errors import EngineUnavailableError
-from ingest.pipeline import Upload
+from ingest.files import Upload
 from tests.assistant.api.conftest import PUMP, listening, tuned
 from tests.fakes import ScriptedEngine, SmallWorkspace, small_workspace
 

@@ -64,7 +64,7 @@ def chunks(of: Document, *texts: str, title: str = "T", headings: str = "H") -> 
 
 def put(registry: Registry, name: str, *texts: str, collection: str = "default") -> None:
     one = document(name, collection=collection)
-    registry.put(one, chunks(one, *texts))
+    registry.put([(one, chunks(one, *texts))])
 
 
 def found(registry: Registry, query: str, **options: object) -> list[str]:
@@ -75,7 +75,7 @@ def found(registry: Registry, query: str, **options: object) -> list[str]:
 def test_a_document_is_listed_with_what_was_put(registry: Registry) -> None:
     one = document("a")
     parts = chunks(one, "First.", "Second: Ä € 漢字 𝄞 '\"\\.")
-    registry.put(one, parts)
+    registry.put([(one, parts)])
     record, said, listed = registry.document("a")
     assert (record.source, record.chunks, record.metadata, said) == (
         "a.md",
@@ -116,9 +116,9 @@ def test_a_rare_word_weighs_more_than_a_common_one(registry: Registry) -> None:
 
 def test_a_title_weighs_half(registry: Registry) -> None:
     one, two, three = document("a"), document("b"), document("c")
-    registry.put(one, chunks(one, "word word word", title="pump", headings="word"))
-    registry.put(two, chunks(two, "word word word", title="word", headings="pump"))
-    registry.put(three, chunks(three, "pump word word", title="word", headings="word"))
+    registry.put([(one, chunks(one, "word word word", title="pump", headings="word"))])
+    registry.put([(two, chunks(two, "word word word", title="word", headings="pump"))])
+    registry.put([(three, chunks(three, "pump word word", title="word", headings="word"))])
     for n in range(9):
         put(registry, f"other{n}", "something else")
     found = registry.search("pump", collection="default", limit=5)

@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ingest.chunk import Chunker
 from ingest.document import Chunk
 from ingest.embedding_model import EmbeddingModel, check_model, identify, remember, remembered
 from ingest.errors import ConflictError, MismatchError, StoreError, UsageError
+from ingest.files import find_files
 from ingest.index import Index
-from ingest.pipeline import Pipeline, find_files
 from ingest.registry import Registry
 from ingest.stores.chroma import ChromaVectors
 from ingest.stores.qdrant import QdrantVectors
 from ingest.stores.vectors import Vectors
 from ingest.transfer import copy_documents, copy_vectors, reembed
-from tests.fakes import HashEmbedder
+from tests.fakes import HashEmbedder, small_pipeline
 
 ONE = EmbeddingModel("one", "1" * 64, 64)
 TWO = EmbeddingModel("two", "2" * 64, 48)
@@ -64,11 +63,9 @@ def home(tmp_path: Path) -> Path:
     (folder / "long.txt").write_text(said, encoding="utf-8")
     home = tmp_path / "home"
     index = open_index(home)
-    chunker = Chunker(index.embedder.tokenize, chunk_tokens=24, chunk_overlap=4, max_tokens=256)
+    pipeline = small_pipeline(index, chunk_tokens=24)
     for collection in ("default", "other"):
-        Pipeline(index, chunker, max_file_mb=1).run(
-            find_files([str(folder)]), collection=collection
-        )
+        pipeline.run(find_files([str(folder)]), collection=collection)
     remember(index.registry, ONE)
     index.close()
     return home
