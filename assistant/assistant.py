@@ -12,11 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from assistant.adapter import Adapter, AdapterStore, check_fit
-from assistant.answer import MODES, Answer, Ask, Event, Evidence, Finished, Found, Said, Timings
+from assistant.answer import (
+    MODES,
+    Answer,
+    Ask,
+    Event,
+    Evidence,
+    Finished,
+    Found,
+    Said,
+    Searched,
+    Timings,
+)
 from assistant.citations import cite, fill, mark, spoken, strip_markers
 from assistant.condense import condense
 from assistant.engines.engine import Engine, Message, Request, Usage
-from assistant.evidence import evidence_of, too_weak
+from assistant.evidence import Judge, Verdict, evidence_of, searched
 from assistant.hit import Hit
 from assistant.prompt import Passage, build_messages
 from assistant.retrieve import Retriever
@@ -57,7 +68,7 @@ class Assistant:
         contract: Contract,
         *,
         top_k: int,
-        min_similarity: float,
+        judge: Judge,
     ) -> None:
         self._retriever = retriever
         self._engine = engine
@@ -65,7 +76,7 @@ class Assistant:
         self._voice = voice
         self._contract = contract
         self._top_k = top_k
-        self._min_similarity = min_similarity
+        self._judge = judge
 
     async def answer(self, ask: Ask) -> Answer:
         """Return the whole answer.
@@ -93,11 +104,15 @@ class Assistant:
         adapter = await asyncio.to_thread(self._adapter, ask)
         hits = await asyncio.to_thread(self._hits, ask)
         retrieved = time.perf_counter()
-        if hits is not None and too_weak(hits, min_similarity=self._min_similarity):
-            yield Found(())
-            yield Said(self._voice.abstention)
-            yield Finished(self._abstention(ask, adapter, started, retrieved))
-            return
+        verdict = None
+        if hits is not None:
+            verdict = await asyncio.to_thread(self._verdict, ask, hits)
+            if not verdict.enough:
+                yield Found(())
+                yield Said(self._voice.abstention)
+                looked = await asyncio.to_thread(self._searched, ask, hits)
+                yield Finished(self._abstention(ask, adapter, verdict, looked, started, retrieved))
+                return
         messages, evidence, dropped = await self._fit(ask, hits or [])
         yield Found(evidence)
         request = Request(
@@ -128,7 +143,10 @@ class Assistant:
             total=(done - started) * 1000,
         )
         raw = "".join(parts).strip()
-        yield Finished(self._finished(ask, adapter, raw, evidence, dropped, usage, timings))
+        strength = None if verdict is None else verdict.strength
+        yield Finished(
+            self._finished(ask, adapter, strength, raw, evidence, dropped, usage, timings)
+        )
 
     def _adapter(self, ask: Ask) -> Adapter | None:
         if ask.mode in ("base", "rag"):
@@ -147,12 +165,19 @@ class Assistant:
             return None
         k = self._top_k if ask.top_k is None else ask.top_k
         return self._retriever.evidence(
-            condense(ask.question, [turn.question for turn in ask.history]),
+            _sought(ask),
             k=k,
             collection=ask.collection,
             filters=ask.filters,
             include_superseded=ask.include_superseded,
         )
+
+    def _verdict(self, ask: Ask, hits: Sequence[Hit]) -> Verdict:
+        return self._judge.verdict(_sought(ask), hits, ask.collection)
+
+    def _searched(self, ask: Ask, hits: Sequence[Hit]) -> Searched:
+        documents = self._retriever.documents(collection=ask.collection, filters=ask.filters)
+        return searched(hits, collection=ask.collection, documents=documents)
 
     def _max_tokens(self, ask: Ask) -> int:
         wanted = self._voice.max_tokens if ask.max_tokens is None else ask.max_tokens
@@ -183,6 +208,7 @@ class Assistant:
         self,
         ask: Ask,
         adapter: Adapter | None,
+        strength: float | None,
         raw: str,
         evidence: tuple[Evidence, ...],
         dropped: int,
@@ -211,11 +237,18 @@ class Assistant:
             evidence=evidence,
             evidence_dropped=dropped,
             request_id=uuid.uuid4().hex,
+            strength=strength,
             raw=raw,
         )
 
     def _abstention(
-        self, ask: Ask, adapter: Adapter | None, started: float, retrieved: float
+        self,
+        ask: Ask,
+        adapter: Adapter | None,
+        verdict: Verdict,
+        looked: Searched,
+        started: float,
+        retrieved: float,
     ) -> Answer:
         return Answer(
             answer=self._voice.abstention,
@@ -234,8 +267,15 @@ class Assistant:
             evidence=(),
             evidence_dropped=0,
             request_id=uuid.uuid4().hex,
+            strength=verdict.strength,
+            searched=looked,
             raw="",
         )
+
+
+def _sought(ask: Ask) -> str:
+    """Return what is searched for: the question with what it leans on in earlier ones."""
+    return condense(ask.question, [turn.question for turn in ask.history])
 
 
 def _passage(evidence: Evidence) -> Passage:
