@@ -21,7 +21,8 @@ FILES = {
     "sb-7-rev-a.md": "# Bulletin SB-7 revision A\n\nThe pump collar is tightened to 8 N·m.",
     "sb-7-rev-b.md": "# Bulletin SB-7 revision B\n\nThe pump collar is tightened to 9 N·m now.",
     "manual.md": f"# Pump manual\n\n## Care\n\n{CARE}\n\n"
-    "## Oil\n\nChange the oil every 90 days.\n\n## Winter\n\nDrain the pump before the first frost.",
+    "## Oil\n\nChange the oil every 90 days.\n\n"
+    "## Winter\n\nDrain the pump before the first frost.",
     "copy.md": f"# Pump manual, printed\n\n{CARE}",
     "drill.txt": "The drill has no pump and no collar, but a chuck.",
 }
