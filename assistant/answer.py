@@ -1,7 +1,7 @@
 """What goes into the assistant and what comes out of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from assistant.prompt import Turn
@@ -106,6 +106,38 @@ class Support:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A document that was near, but not near enough."""
+
+    document_id: str
+    source: str
+    title: str
+    similarity: float | None
+    """Cosine of its best passage to the question; None where only words matched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What was looked through where the evidence is not enough."""
+
+    collection: str
+    documents: int
+    """How many were searched."""
+    nearest: tuple[Place, ...]
+
+    def body(self) -> dict[str, Any]:
+        """Return it as JSON, with a sentence for people in `text`."""
+        found = "; ".join(place.title or place.source for place in self.nearest) or "nothing"
+        documents = "1 document" if self.documents == 1 else f"{self.documents} documents"
+        return {
+            "collection": self.collection,
+            "documents": self.documents,
+            "nearest": [asdict(place) for place in self.nearest],
+            "text": f"I searched {documents} in collection {self.collection}; nearest: {found}.",
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Milliseconds of wall time."""
 
@@ -136,6 +168,10 @@ class Answer:
     evidence_dropped: int
     """Passages that were found but left out because the window was full."""
     request_id: str
+    strength: float | None = None
+    """How likely the evidence is to be enough, 0 to 1; None without search or calibration."""
+    searched: Searched | None = None
+    """What was searched, where the evidence was too weak to ask the model."""
     raw: str = field(default="", repr=False)
     """The model's own words, before citations were attached."""
     support: tuple[Support, ...] = ()
@@ -185,6 +221,8 @@ class Answer:
             },
             "evidence_dropped": self.evidence_dropped,
             "history_dropped": self.history_dropped,
+            "strength": None if self.strength is None else round(self.strength, 4),
+            "searched": None if self.searched is None else self.searched.body(),
             "request_id": self.request_id,
         }
 

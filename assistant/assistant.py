@@ -13,11 +13,22 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from assistant.adapter import Adapter, AdapterStore, check_engine, check_fit
-from assistant.answer import MODES, Answer, Ask, Event, Evidence, Finished, Found, Said, Timings
+from assistant.answer import (
+    MODES,
+    Answer,
+    Ask,
+    Event,
+    Evidence,
+    Finished,
+    Found,
+    Said,
+    Searched,
+    Timings,
+)
 from assistant.citations import cite, fill, mark, spoken, strip_markers, support, unsupported
 from assistant.condense import condense
 from assistant.engines.engine import Engine, Message, Request, Usage
-from assistant.evidence import evidence_of, too_weak
+from assistant.evidence import Judge, Verdict, evidence_of, searched
 from assistant.hit import Hit
 from assistant.prompt import Passage, build_messages, neutralise
 from assistant.prose import Prose
@@ -72,7 +83,7 @@ class Assistant:
         contract: Contract,
         *,
         top_k: int,
-        min_similarity: float,
+        judge: Judge,
     ) -> None:
         self._retriever = retriever
         self._engine = engine
@@ -80,7 +91,7 @@ class Assistant:
         self._voice = voice
         self._contract = contract
         self._top_k = top_k
-        self._min_similarity = min_similarity
+        self._judge = judge
 
     async def answer(self, ask: Ask) -> Answer:
         """Return the whole answer.
@@ -109,11 +120,15 @@ class Assistant:
         adapter = await asyncio.to_thread(self._adapter, ask)
         hits = await asyncio.to_thread(self._hits, ask)
         retrieved = time.perf_counter()
-        if hits is not None and too_weak(hits, min_similarity=self._min_similarity):
-            yield Found(())
-            yield Said(self._voice.abstention)
-            yield Finished(self._abstention(ask, adapter, started, retrieved))
-            return
+        verdict = None
+        if hits is not None:
+            verdict = await asyncio.to_thread(self._verdict, ask, hits)
+            if not verdict.enough:
+                yield Found(())
+                yield Said(self._voice.abstention)
+                looked = await asyncio.to_thread(self._searched, ask, hits)
+                yield Finished(self._abstention(ask, adapter, verdict, looked, started, retrieved))
+                return
         fitted = await self._fit(ask, hits or [])
         request = Request(
             messages=fitted.messages,
@@ -152,7 +167,8 @@ class Assistant:
             total=(done - started) * 1000,
         )
         raw = "".join(parts).strip()
-        answer = self._finished(ask, adapter, raw, fitted, usage, timings)
+        strength = None if verdict is None else verdict.strength
+        answer = self._finished(ask, adapter, strength, raw, fitted, usage, timings)
         if rest := prose.rest(answer.answer):
             yield Said(rest)
         yield Finished(answer)
@@ -175,12 +191,19 @@ class Assistant:
             return None
         k = self._top_k if ask.top_k is None else ask.top_k
         return self._retriever.evidence(
-            condense(ask.question, [turn.question for turn in ask.history]),
+            _sought(ask),
             k=k,
             collection=ask.collection,
             filters=ask.filters,
             include_superseded=ask.include_superseded,
         )
+
+    def _verdict(self, ask: Ask, hits: Sequence[Hit]) -> Verdict:
+        return self._judge.verdict(_sought(ask), hits, ask.collection)
+
+    def _searched(self, ask: Ask, hits: Sequence[Hit]) -> Searched:
+        documents = self._retriever.documents(collection=ask.collection, filters=ask.filters)
+        return searched(hits, collection=ask.collection, documents=documents)
 
     def _max_tokens(self, ask: Ask) -> int:
         wanted = self._voice.max_tokens if ask.max_tokens is None else ask.max_tokens
@@ -220,6 +243,7 @@ class Assistant:
         self,
         ask: Ask,
         adapter: Adapter | None,
+        strength: float | None,
         raw: str,
         fitted: _Fitted,
         usage: Usage,
@@ -244,6 +268,7 @@ class Assistant:
             evidence=fitted.evidence,
             evidence_dropped=fitted.dropped,
             request_id=ask.request_id or uuid.uuid4().hex,
+            strength=strength,
             raw=raw,
             support=support(plain, ask.question, fitted.evidence, citations),
             markers_removed=unsupported(raw, schema, citations),
@@ -251,7 +276,13 @@ class Assistant:
         )
 
     def _abstention(
-        self, ask: Ask, adapter: Adapter | None, started: float, retrieved: float
+        self,
+        ask: Ask,
+        adapter: Adapter | None,
+        verdict: Verdict,
+        looked: Searched,
+        started: float,
+        retrieved: float,
     ) -> Answer:
         return Answer(
             answer=self._voice.abstention,
@@ -270,8 +301,15 @@ class Assistant:
             evidence=(),
             evidence_dropped=0,
             request_id=ask.request_id or uuid.uuid4().hex,
+            strength=verdict.strength,
+            searched=looked,
             raw="",
         )
+
+
+def _sought(ask: Ask) -> str:
+    """Return what is searched for: the question with what it leans on in earlier ones."""
+    return condense(ask.question, [turn.question for turn in ask.history])
 
 
 def _passage(evidence: Evidence) -> Passage:

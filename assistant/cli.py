@@ -48,6 +48,9 @@ COMMANDS = {
     "dataset": Command("finetune.dataset_command", "build a training data set", "finetune", True),
     "finetune": Command("finetune.command", "train an adapter", "finetune", True),
     "adapters": Command("finetune.adapters_command", "check, deploy, promote adapters", "finetune"),
+    "calibrate": Command(
+        "eval.calibrate_command", "fit when evidence is enough to answer", "eval", True
+    ),
     "eval": Command("eval.command", "compare the arms and report", "eval", True),
 }
 

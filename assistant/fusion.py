@@ -6,14 +6,17 @@ from assistant.hit import Hit
 from ingest.document import Chunk
 from ingest.index import Scored
 
+UNSEEN = 0.8
+"""Fitted with the weight, on two collections (`docs/design/retrieval.md`)."""
+
 
 def fuse(dense: Sequence[Scored], lexical: Sequence[Scored], *, dense_weight: float) -> list[Hit]:
     """Merge both rankings by their scores (a convex combination; Bruch, Gai and Ingber, 2023).
 
     A chunk scores w * cosine / best cosine + (1 - w) * BM25 / best BM25, so each ranking speaks
     between 0 and 1, and how far the first is ahead of the second counts, which ranks would hide.
-    A chunk that only words found takes the last cosine of the dense ranking, which it cannot
-    exceed; one that no word found takes 0. Ties keep the dense order.
+    A chunk that only words found takes `UNSEEN` of the last cosine of the dense ranking, which it
+    cannot exceed; one that no word found takes 0. Ties keep the dense order.
 
     Args:
         dense: best first, scored by cosine.
@@ -22,12 +25,12 @@ def fuse(dense: Sequence[Scored], lexical: Sequence[Scored], *, dense_weight: fl
     """
     near = _Ranking(dense)
     words = _Ranking(lexical)
-    last = dense[-1].score if dense else 0.0
+    unseen = UNSEEN * dense[-1].score if dense else 0.0
     hits = []
     for chunk_id, chunk in {**near.chunks, **words.chunks}.items():
         cosine = near.scores.get(chunk_id)
         bm25 = words.scores.get(chunk_id)
-        similarity = max(last if cosine is None else cosine, 0.0) / near.best
+        similarity = max(unseen if cosine is None else cosine, 0.0) / near.best
         fused = dense_weight * similarity + (1 - dense_weight) * (bm25 or 0.0) / words.best
         hits.append(
             Hit(

@@ -77,6 +77,11 @@ class Retriever:
         """Let go of what it watches."""
         self._versions.close()
 
+    def documents(self, *, collection: str, filters: Filters | None = None) -> int:
+        """Return how many documents a search looks through."""
+        records = self._index.registry.documents(collection)
+        return len(matching(records, filters or {}, collection))
+
     def search(
         self,
         question: str,

@@ -5,9 +5,10 @@ when they are first used, so that listing documents loads no language model.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from assistant.chat_template import read_chat_template
 from assistant.config import Settings
 from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine
+from assistant.evidence import Judge
 from assistant.gguf_file import resolve_gguf
 from assistant.prompt import fingerprint
 from assistant.rerank import CrossEncoderReranker, Reranker
 from assistant.retrieve import Retriever
 from assistant.stores import open_registry, open_vectors
+from assistant.strength import Calibration, read_calibration
+from assistant.strength import fingerprint as evidence_fingerprint
 from ingest.chunk import Chunker
 from ingest.embed import CachedEmbedder, Embedder, SentenceTransformerEmbedder
 from ingest.embedding_model import EmbeddingModel, check_model, identify
@@ -37,6 +41,8 @@ from ingest.stores.vectors import Vectors
 
 READERS = 2
 """Files that are read at the same time."""
+
+log = logging.getLogger(__name__)
 
 
 class Workspace(AbstractContextManager["Workspace"]):
@@ -226,7 +232,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             voice,
             Contract(self.prompt_fingerprint, self.base_sha256, self.settings.engine.kind),
             top_k=self.settings.retrieval.top_k,
-            min_similarity=self.settings.retrieval.min_similarity,
+            judge=self.judge,
         )
 
     def variant(self, settings: Settings) -> "Workspace":
@@ -238,6 +244,39 @@ class Workspace(AbstractContextManager["Workspace"]):
         other.registry, other.adapters = self.registry, self.adapters
         other.embedder, other.index = self.embedder, self.index
         return other
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Decides whether evidence is enough to answer from."""
+
+        def count(collection: str, word: str, limit: int) -> int:
+            return len(self.index.lexical(word, collection=collection, limit=limit))
+
+        return Judge(
+            min_similarity=self.settings.retrieval.min_similarity,
+            calibration=cache(self._calibration),
+            count=count,
+        )
+
+    @property
+    def evidence_fingerprint(self) -> str:
+        """Names all that shapes the evidence, as calibrations remember it."""
+        sections = self.settings.model_dump(mode="json", include={"ingest", "retrieval"})
+        return evidence_fingerprint(self.settings.embedding.model, sections)
+
+    def _calibration(self, collection: str) -> Calibration | None:
+        """Return a collection's calibration; one that was fitted for other evidence is ignored."""
+        found = read_calibration(self.home, collection)
+        if found is None or found.fingerprint == self.evidence_fingerprint:
+            return found
+        log.warning(
+            "The calibration of collection %r is ignored: embedding model, chunks or search were "
+            "set otherwise when it was fitted. Fit it again: groundtune calibrate QUESTIONS.jsonl "
+            "--collection %s",
+            collection,
+            collection,
+        )
+        return None
 
     def check_collection(self, collection: str, access: Access = OWNER) -> None:
         """Refuse a collection that holds nothing, or is not one of those that `access` sees.

@@ -157,6 +157,25 @@ class TimingsReply(Wire):
     total: float
 
 
+class NearReply(Wire):
+    """A document that was near, but not near enough."""
+
+    document_id: str
+    source: str
+    title: str
+    similarity: float | None
+
+
+class SearchedReply(Wire):
+    """What was looked through in vain."""
+
+    collection: str
+    documents: int
+    nearest: list[NearReply]
+    text: str
+    """The same as a sentence."""
+
+
 class AskReply(Wire):
     """An answer, and what it rests on."""
 
@@ -176,6 +195,10 @@ class AskReply(Wire):
     """Passages that were found but did not fit into the window."""
     history_dropped: int
     """Earlier turns that did not fit; only `/v1` leaves any out."""
+    strength: float | None
+    """How likely the evidence is to be enough, 0 to 1; null without search or calibration."""
+    searched: SearchedReply | None
+    """What was searched, where the evidence was too weak to ask the model."""
     request_id: str
 
 

@@ -63,6 +63,8 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"    “{' '.join(citation['quote'].split())}”")
     if result["abstained"]:
         lines.append("(The documents do not hold an answer.)")
+        if result["searched"]:
+            lines.append(result["searched"]["text"])
     elif not result["citations"]:
         lines.append("(No passage supports this answer.)")
     took = result["timings_ms"]["total"] / 1000

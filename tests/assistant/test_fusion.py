@@ -45,7 +45,7 @@ def test_a_hit_knows_both_ranks_and_scores() -> None:
     assert (first.dense_rank, first.similarity, first.bm25_rank, first.bm25) == (1, 0.8, 1, 6.0)
     assert first.score == first.fused == pytest.approx(1.0)
     assert (second.chunk.id, second.dense_rank, second.similarity) == ("c", None, None)
-    assert second.score == pytest.approx(0.75 * 0.5 + 0.25 * 0.5)  # the last cosine stands in
+    assert second.score == pytest.approx(0.75 * 0.8 * 0.5 + 0.25 * 0.5)  # below the last cosine
     assert (third.chunk.id, third.bm25_rank, third.bm25) == ("b", None, None)
 
 
