@@ -245,7 +245,7 @@ def _quantity(value: float | None, unit: str) -> str:
         return "n/a"
     if unit == "ms":
         return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms"
-    return f"{value:.2f}" if unit == "share" else f"{value:.0f}"
+    return f"{value:.2f}" if unit in ("share", "price") else f"{value:.0f}"
 
 
 def _unbroken(sentence: str) -> str:

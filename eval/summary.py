@@ -11,6 +11,7 @@ from eval.outcome import Outcome
 from eval.power import Power, power
 from eval.question import Question, clusters_of
 from eval.recipe import Arm, by_mode
+from eval.risk import RiskCoverage, risk_coverage
 from eval.score import COSTS, METRICS, Score
 from eval.statistics import (
     Clusters,
@@ -94,6 +95,8 @@ class Summary:
     factorials: Mapping[str, Mapping[str, Factorial]]
     """Slice -> metric; empty when one of the four arms is missing."""
     abstention: Mapping[str, Abstention]
+    risk: Mapping[str, RiskCoverage]
+    """Arm -> risk against coverage."""
     costs: Mapping[str, Mapping[str, Cost]]
     failed: Mapping[str, int]
 
@@ -179,6 +182,7 @@ def summarise(
         ),
         factorials=_factorials(table, modes, slices, compared, draws),
         abstention={name: _abstention(name, questions, outcomes, draws) for name in names},
+        risk={name: _risk(name, questions, outcomes, cards) for name in names},
         costs={name: _costs(table, name, slices[ALL]) for name in names},
         failed={name: sum(o.arm == name and o.answer is None for o in outcomes) for name in names},
     )
@@ -288,6 +292,17 @@ def _abstention(
         abstained=len(said),
         unanswerable=len(asked),
     )
+
+
+def _risk(
+    arm: str,
+    questions: Sequence[Question],
+    outcomes: Sequence[Outcome],
+    cards: Sequence[Mapping[str, Score]],
+) -> RiskCoverage:
+    mine = [(o, card) for o, card in zip(outcomes, cards, strict=True) if o.arm == arm]
+    by_id = {question.id: question for question in questions}
+    return risk_coverage(by_id, [o for o, _ in mine], [card for _, card in mine])
 
 
 def _costs(table: Table, arm: str, ids: Sequence[str]) -> dict[str, Cost]:

@@ -15,6 +15,7 @@ from eval.compare import compare
 from eval.metrics import score_all
 from eval.past import read_report
 from eval.plan import Plan
+from eval.price import Prices
 from eval.question import Question
 from eval.recipe import Arm
 from eval.report import Report, as_html, as_markdown, write_report
@@ -75,6 +76,7 @@ def report(
             avoided=("gadget",),
             embedder=embedder,
             cache=cache,
+            prices=Prices(()),
         )
         return outcomes, cards
 

@@ -34,6 +34,7 @@ def numbers(
         ),
         factorials={},
         abstention={},
+        risk={},
         costs={},
         failed={},
     )
