@@ -18,7 +18,8 @@ from eval.plan import Plan
 from eval.price import Prices
 from eval.progress import Bar
 from eval.recipe import Recipe, read_avoided
-from eval.report import HTML, JSON, Report, write_report
+from eval.report import HTML, JSON, write_report
+from eval.result import Report
 from eval.run import answer_all
 from eval.score import Score
 from eval.settle import settle
