@@ -3,6 +3,7 @@
 import argparse
 import errno
 import ipaddress
+import os
 import secrets
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
+from assistant import logs
 from assistant.config import Settings
 from assistant.keys import Keys
 from assistant.ownership import Owner, own
@@ -130,6 +132,9 @@ def _serve(
 
     from assistant.api.app import create_app
     from assistant.api.guard import HEADER_BYTES, LOOPBACK_HOSTS
+    from assistant.api.traces import tracer_of
+
+    logs.configure(settings.logs.format, details=settings.logs.details)
 
     class Server(uvicorn.Server):
         """Says when it is ready."""
@@ -147,6 +152,7 @@ def _serve(
             hosts=LOOPBACK_HOSTS | {place.host},
             public=place.public,
             own_key=place.own_key,
+            tracer=tracer_of(os.environ),
         )
         # Nothing may write to stdout but the result: access logs would.
         config = uvicorn.Config(

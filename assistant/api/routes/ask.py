@@ -14,10 +14,12 @@ from assistant.access import Access
 from assistant.answer import Answer, Ask, Event, Finished, Found, Said
 from assistant.api.door import Asker
 from assistant.api.errors import problem_of, unexpected
+from assistant.api.observer import Watch
 from assistant.api.parts import Parts, PartsOf
 from assistant.api.sse import event, stream
 from assistant.api.wire import AskBody, AskReply
 from assistant.bodies import evidence_body
+from assistant.logs import told
 from ingest.errors import EngineError, GroundtuneError, TooLargeError
 
 log = logging.getLogger(__name__)
@@ -38,10 +40,11 @@ async def ask(body: AskBody, parts: PartsOf, access: Asker, request: Request) ->
     named = body.collection if "collection" in body.model_fields_set else access.home
     question = replace(body.ask(request.state.request_id), collection=named)
     await asyncio.to_thread(check, question, parts, access)
+    events = answering(question, parts, access, request.state.watch)
     if not body.stream:
-        return JSONResponse((await answered(question, parts, access)).body())
+        return JSONResponse((await whole(events)).body())
     request.state.turnstile.enter()
-    return await _streamed(answering(question, parts, access), request.state.request_id)
+    return await _streamed(events, request.state.request_id)
 
 
 def check(ask: Ask, parts: Parts, access: Access) -> None:
@@ -51,18 +54,23 @@ def check(ask: Ask, parts: Parts, access: Access) -> None:
         parts.workspace.check_collection(ask.collection, access)
 
 
-async def answering(ask: Ask, parts: Parts, access: Access) -> AsyncIterator[Event]:
-    """Yield the events of an answer, which is remembered before its end is told."""
+async def answering(ask: Ask, parts: Parts, access: Access, watch: Watch) -> AsyncIterator[Event]:
+    """Yield the events of an answer, which is remembered and counted before its end is told."""
     async with aclosing(parts.workspace.assistant.stream(ask)) as events:  # type: ignore[type-var]
-        async for item in events:
-            if isinstance(item, Finished):
-                await asyncio.to_thread(parts.feedback.remember, ask, item.answer, access)
-            yield item
+        try:
+            async for item in events:
+                if isinstance(item, Finished):
+                    await asyncio.to_thread(parts.feedback.remember, ask, item.answer, access)
+                    parts.observer.answered(watch, item.answer)
+                yield item
+        except GroundtuneError as error:
+            parts.observer.failed(watch, error)
+            raise
 
 
-async def answered(ask: Ask, parts: Parts, access: Access) -> Answer:
-    """Return the whole answer, which is remembered."""
-    async for item in answering(ask, parts, access):
+async def whole(events: AsyncIterator[Event]) -> Answer:
+    """Return the answer that the last of `events` carries."""
+    async for item in events:
         if isinstance(item, Finished):
             return item.answer
     raise EngineError("The answer ended before it was finished.")
@@ -93,10 +101,9 @@ async def _written(
             async for following in events:
                 yield _event(following)
         except GroundtuneError as error:
-            log.warning("request %s broke off: %s", request_id, error.message)
             yield event("error", problem_of(error))
         except Exception:  # the edge of a stream: the status is sent, so the error is an event
-            log.exception("request %s: a streamed answer broke off", request_id)
+            log.exception("a streamed answer broke off", extra=told(request_id=request_id))
             yield event("error", unexpected(request_id))
 
 

@@ -18,8 +18,9 @@ from assistant.api.door import Asker
 from assistant.api.errors import openai_problem, unexpected
 from assistant.api.openai_wire import ChatBody, ChatReply, ModelReply, ModelsReply
 from assistant.api.parts import Parts, PartsOf
-from assistant.api.routes.ask import answered, answering, check
+from assistant.api.routes.ask import answering, check, whole
 from assistant.api.sse import HEADERS
+from assistant.logs import told
 from ingest.errors import GroundtuneError, NotFoundError
 
 log = logging.getLogger(__name__)
@@ -56,10 +57,10 @@ async def chat(body: ChatBody, parts: PartsOf, access: Asker, request: Request) 
     ask = body.ask(body.collection or access.home, request.state.request_id)
     await asyncio.to_thread(check, ask, parts, access)
     reply = _Reply(body, ask, str(request.base_url))
+    events = answering(ask, parts, access, request.state.watch)
     if not body.stream:
-        return JSONResponse(reply.whole(await answered(ask, parts, access)))
+        return JSONResponse(reply.whole(await whole(events)))
     request.state.turnstile.enter()
-    events = answering(ask, parts, access)
     first = await anext(events)  # what is wrong with the request is an ordinary error
     chunks = _chunks(first, events, reply)
     return StreamingResponse(chunks, media_type="text/event-stream", headers=HEADERS)
@@ -76,13 +77,13 @@ async def _chunks(
             async for event in events:
                 for chunk in reply.chunks(event):
                     yield _data(chunk)
-        except GroundtuneError as error:
-            log.warning("request %s broke off: %s", reply.ask.request_id, error.message)
-            yield _data(openai_problem(error.http_status, error.code, error.message))
+        except GroundtuneError as failed:
+            yield _data(openai_problem(failed.http_status, failed.code, failed.message))
         except Exception:  # the edge of a stream: the status is sent, so the error is a chunk
-            log.exception("request %s: a streamed answer broke off", reply.ask.request_id)
-            told = unexpected(reply.ask.request_id)["error"]
-            yield _data(openai_problem(500, told["code"], f"{told['message']} {told['hint']}"))
+            named = told(request_id=reply.ask.request_id)
+            log.exception("a streamed answer broke off", extra=named)
+            error = unexpected(reply.ask.request_id)["error"]
+            yield _data(openai_problem(500, error["code"], f"{error['message']} {error['hint']}"))
         else:
             yield "data: [DONE]\n\n"
 
