@@ -12,7 +12,7 @@ from opentelemetry.trace import Tracer
 
 from assistant import __version__
 from assistant.api.door import Door
-from assistant.api.errors import add_handlers
+from assistant.api.errors import ERRORS, OPENAI_ERRORS, add_handlers
 from assistant.api.guard import LOOPBACK_HOSTS, BodyLimit, Guard
 from assistant.api.metrics import Metrics, queue_of
 from assistant.api.observer import Observer
@@ -92,8 +92,9 @@ def create_app(
         silence_s=limits.silence_s,
     )
     add_handlers(app)
-    for route in (ask, search, documents, jobs, feedback, adapters, openai, metrics, health):
-        app.include_router(route.router)
+    for route in (ask, search, documents, jobs, feedback, adapters, metrics, health):
+        app.include_router(route.router, responses=ERRORS)
+    app.include_router(openai.router, responses=OPENAI_ERRORS)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
     @app.get("/", include_in_schema=False)
