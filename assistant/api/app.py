@@ -12,11 +12,12 @@ from opentelemetry.trace import Tracer
 
 from assistant import __version__
 from assistant.api.door import Door
-from assistant.api.errors import ERRORS, OPENAI_ERRORS, add_handlers
+from assistant.api.errors import add_handlers
 from assistant.api.guard import LOOPBACK_HOSTS, BodyLimit, Guard
 from assistant.api.metrics import Metrics, queue_of
 from assistant.api.observer import Observer
 from assistant.api.parts import Parts
+from assistant.api.problem import ERRORS, OPENAI_ERRORS
 from assistant.api.routes import (
     adapters,
     ask,

@@ -71,8 +71,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         request_id = uuid.uuid4().hex
-        watch = self.observer.begin(request_id, Headers(scope=scope))
-        scope.setdefault("state", {}).update(request_id=request_id, watch=watch)
+        scope.setdefault("state", {})["request_id"] = request_id
+        self.observer.begin(request_id, Headers(scope=scope))
         status = 0
 
         async def guarded(message: Message) -> None:
@@ -97,7 +97,7 @@ class Guard:
             if not status:
                 await refused(scope["path"], 500, unexpected(request_id))(scope, receive, guarded)
         finally:
-            self.observer.end(watch, scope, status or LEFT)
+            self.observer.end(request_id, scope, status or LEFT)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         path: str = scope["path"]

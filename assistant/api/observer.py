@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from opentelemetry.trace import Span, Tracer
 
@@ -11,7 +12,7 @@ from assistant.answer import Answer
 from assistant.api.metrics import Metrics
 from assistant.api.traces import NO_TRACER, add_stages, begin, end
 from assistant.logs import told
-from ingest.errors import EngineError, GroundtuneError
+from ingest.errors import EngineError
 
 log = logging.getLogger(__name__)
 
@@ -20,19 +21,29 @@ NOWHERE = "unknown"
 QUIET = {"/healthz", "/readyz", "/metrics"}
 
 
+class _Watch(NamedTuple):
+    """A request on its way."""
+
+    begun: float
+    span: Span
+
+
 class Observer:
-    """Follows requests from their beginning to their end."""
+    """Follows requests, by their ids, from their beginning to their end."""
 
     def __init__(self, metrics: Metrics, tracer: Tracer = NO_TRACER) -> None:
         self.metrics = metrics
         self._tracer = tracer
+        self._watches: dict[str, _Watch] = {}
 
-    def begin(self, request_id: str, headers: Mapping[str, str]) -> "Watch":
+    def begin(self, request_id: str, headers: Mapping[str, str]) -> None:
         """Begin to follow a request."""
-        return Watch(request_id, begin(self._tracer, headers, request_id))
+        span = begin(self._tracer, headers, request_id)
+        self._watches[request_id] = _Watch(time.perf_counter(), span)
 
-    def end(self, watch: "Watch", scope: Any, status: int) -> None:
+    def end(self, request_id: str, scope: Any, status: int) -> None:
         """A request has ended, with the `status` that was sent; 499 if the client left first."""
+        watch = self._watches.pop(request_id)
         seconds = time.perf_counter() - watch.begun
         route = getattr(scope.get("route"), "path", NOWHERE)
         method: str = scope["method"]
@@ -40,39 +51,29 @@ class Observer:
         end(watch.span, method, route, status)
         if route not in QUIET:
             access = scope["state"].get("access")
-            key = "" if access is None else access.key
-            ms = round(seconds * 1000, 1)
-            log.info(
-                "request",
-                extra=told(
-                    request_id=watch.request_id,
-                    method=method,
-                    route=route,
-                    status=status,
-                    ms=ms,
-                    key=key,
-                ),
-            )
+            fields = {
+                "request_id": request_id,
+                "method": method,
+                "route": route,
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+                "key": "" if access is None else access.key,
+            }
+            log.info("request", extra=told(**fields))
 
-    def answered(self, watch: "Watch", answer: Answer) -> None:
-        """An answer was given."""
+    def answered(self, answer: Answer) -> None:
+        """An answer was given, to the request that it names."""
         self.metrics.answer(answer)
-        add_stages(self._tracer, watch.span, answer, time.time_ns())
+        if (watch := self._watches.get(answer.request_id)) is not None:
+            add_stages(self._tracer, watch.span, answer, time.time_ns())
 
-    def failed(self, watch: "Watch", error: GroundtuneError) -> None:
-        """An answer was not given."""
-        if isinstance(error, EngineError):
+    @contextmanager
+    def answering(self, request_id: str) -> Iterator[None]:
+        """Note the failures of the engine in it."""
+        try:
+            yield
+        except EngineError as error:
             self.metrics.engine_error(error.code)
-            log.warning(
-                "engine failed",
-                extra=told(error.message, request_id=watch.request_id, code=error.code),
-            )
-
-
-class Watch:
-    """A request on its way."""
-
-    def __init__(self, request_id: str, span: Span) -> None:
-        self.request_id = request_id
-        self.span = span
-        self.begun = time.perf_counter()
+            named = told(error.message, request_id=request_id, code=error.code)
+            log.warning("engine failed", extra=named)
+            raise

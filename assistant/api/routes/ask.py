@@ -14,7 +14,6 @@ from assistant.access import Access
 from assistant.answer import Answer, Ask, Event, Finished, Found, Said
 from assistant.api.door import Asker
 from assistant.api.errors import problem_of, unexpected
-from assistant.api.observer import Watch
 from assistant.api.parts import Parts, PartsOf
 from assistant.api.sse import event, stream
 from assistant.api.wire import AskBody, AskReply
@@ -40,11 +39,10 @@ async def ask(body: AskBody, parts: PartsOf, access: Asker, request: Request) ->
     named = body.collection if "collection" in body.model_fields_set else access.home
     question = replace(body.ask(request.state.request_id), collection=named)
     await asyncio.to_thread(check, question, parts, access)
-    events = answering(question, parts, access, request.state.watch)
     if not body.stream:
-        return JSONResponse((await whole(events)).body())
+        return JSONResponse((await answered(question, parts, access)).body())
     request.state.turnstile.enter()
-    return await _streamed(events, request.state.request_id)
+    return await _streamed(answering(question, parts, access), request.state.request_id)
 
 
 def check(ask: Ask, parts: Parts, access: Access) -> None:
@@ -54,23 +52,20 @@ def check(ask: Ask, parts: Parts, access: Access) -> None:
         parts.workspace.check_collection(ask.collection, access)
 
 
-async def answering(ask: Ask, parts: Parts, access: Access, watch: Watch) -> AsyncIterator[Event]:
-    """Yield the events of an answer, which is remembered and counted before its end is told."""
+async def answering(ask: Ask, parts: Parts, access: Access) -> AsyncIterator[Event]:
+    """Yield the events of an answer, which is remembered before its end is told."""
     async with aclosing(parts.workspace.assistant.stream(ask)) as events:  # type: ignore[type-var]
-        try:
+        with parts.observer.answering(ask.request_id):
             async for item in events:
                 if isinstance(item, Finished):
                     await asyncio.to_thread(parts.feedback.remember, ask, item.answer, access)
-                    parts.observer.answered(watch, item.answer)
+                    parts.observer.answered(item.answer)
                 yield item
-        except GroundtuneError as error:
-            parts.observer.failed(watch, error)
-            raise
 
 
-async def whole(events: AsyncIterator[Event]) -> Answer:
-    """Return the answer that the last of `events` carries."""
-    async for item in events:
+async def answered(ask: Ask, parts: Parts, access: Access) -> Answer:
+    """Return the whole answer, which is remembered."""
+    async for item in answering(ask, parts, access):
         if isinstance(item, Finished):
             return item.answer
     raise EngineError("The answer ended before it was finished.")

@@ -18,7 +18,7 @@ from assistant.api.door import Asker
 from assistant.api.errors import openai_problem, unexpected
 from assistant.api.openai_wire import ChatBody, ChatReply, ModelReply, ModelsReply
 from assistant.api.parts import Parts, PartsOf
-from assistant.api.routes.ask import answering, check, whole
+from assistant.api.routes.ask import answered, answering, check
 from assistant.api.sse import HEADERS
 from assistant.logs import told
 from ingest.errors import GroundtuneError, NotFoundError
@@ -57,10 +57,10 @@ async def chat(body: ChatBody, parts: PartsOf, access: Asker, request: Request) 
     ask = body.ask(body.collection or access.home, request.state.request_id)
     await asyncio.to_thread(check, ask, parts, access)
     reply = _Reply(body, ask, str(request.base_url))
-    events = answering(ask, parts, access, request.state.watch)
     if not body.stream:
-        return JSONResponse(reply.whole(await whole(events)))
+        return JSONResponse(reply.whole(await answered(ask, parts, access)))
     request.state.turnstile.enter()
+    events = answering(ask, parts, access)
     first = await anext(events)  # what is wrong with the request is an ordinary error
     chunks = _chunks(first, events, reply)
     return StreamingResponse(chunks, media_type="text/event-stream", headers=HEADERS)
