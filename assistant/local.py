@@ -71,6 +71,8 @@ class LocalWorkspace:
             uploads, collection=collection, on_file=lambda _: on_progress(next(done), len(uploads))
         )
         on_progress(len(uploads), len(uploads))
+        audit = Audit(self._workspace.registry.engine)
+        audit.note("ingest", f"{len(uploads)} files", collection=collection)
         return tally.body()
 
     def prune(self, folders: Sequence[Path], collection: str) -> int:

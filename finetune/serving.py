@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from assistant.adapter import Adapter, check_fit
 from assistant.alias import promote, rollback
+from assistant.audit import Audit
 from assistant.config import Settings
 from assistant.engines.ollama_models import OllamaModels
 from assistant.engines.openai_models import OpenAIModels
@@ -128,6 +129,7 @@ def promote_adapter(settings: Settings, name: str, kind: Kind | None) -> dict[st
     with open_workspace(settings) as workspace:
         adapter = _fitting(workspace, name)
         aliases = promote(adapter, engine=kind or settings.engine.kind)
+        Audit(workspace.registry.engine).note("promote", adapter.reference)
     return {"name": adapter.name, **aliases._asdict()}
 
 
@@ -138,7 +140,9 @@ def rollback_adapter(settings: Settings, name: str) -> dict[str, Any]:
         NotFoundError: there is none.
     """
     with open_workspace(settings) as workspace:
-        return {"name": name, **rollback(workspace.adapters, name)._asdict()}
+        aliases = rollback(workspace.adapters, name)
+        Audit(workspace.registry.engine).note("rollback", f"{name}:{aliases.production}")
+    return {"name": name, **aliases._asdict()}
 
 
 def parity_of(settings: Settings, name: str, kind: Kind | None, rows: int) -> dict[str, Any]:

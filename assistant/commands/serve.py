@@ -132,6 +132,7 @@ def _serve(
 
     from assistant.api.app import create_app
     from assistant.api.guard import HEADER_BYTES, LOOPBACK_HOSTS
+    from assistant.api.protocol import HurriedProtocol
     from assistant.api.traces import tracer_of
 
     logs.configure(settings.logs.format, details=settings.logs.details)
@@ -157,7 +158,7 @@ def _serve(
         # Nothing may write to stdout but the result: access logs would.
         config = uvicorn.Config(
             app,
-            http="h11",  # the other parser has no bound on headers
+            http=HurriedProtocol,
             h11_max_incomplete_event_size=HEADER_BYTES,
             log_level="warning",
             access_log=False,
