@@ -174,6 +174,16 @@ class SecuritySettings(Section):
         return hosts.replace(",", " ").split() if isinstance(hosts, str) else hosts
 
 
+class LogSettings(Section):
+    """What the service writes to stderr."""
+
+    format: Literal["auto", "json", "text"] = "auto"
+    """`json` writes a line for every request; `text` what went wrong; `auto` takes `text` at a
+    terminal."""
+    details: bool = False
+    """Write the messages of errors too, which may quote questions and documents."""
+
+
 class FeedbackSettings(Section):
     """What is remembered of answers, so that a rating can refer to one."""
 
@@ -197,6 +207,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     security: SecuritySettings = SecuritySettings()
     feedback: FeedbackSettings = FeedbackSettings()
+    logs: LogSettings = LogSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ class Intake:
         """
         record = self._index.delete(document_id)
         self._uploads.remove(record.collection, record.source)
+        self._jobs.forget(record.collection, record.source)
         return record
 
     def _work(self) -> None:

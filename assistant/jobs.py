@@ -130,6 +130,21 @@ class Jobs:
         """Note that a job broke off."""
         self._set(job_id, status="failed", current=None, error=error, finished=self._now())
 
+    def forget(self, collection: str, source: str) -> None:
+        """Take a document that was deleted out of what the jobs of its collection tell."""
+        mine = (JOBS.c.collection == collection) & JOBS.c.status.in_(ENDED)
+        with self._engine.begin() as connection:
+            for job_id, told in connection.execute(select(JOBS.c.id, JOBS.c.result).where(mine)):
+                result = json.loads(told or "{}")
+                kept = {
+                    key: [one for one in result[key] if one["source"] != source]
+                    for key in ("failed", "files")
+                    if key in result
+                }
+                if any(len(kept[key]) < len(result[key]) for key in kept):
+                    change = update(JOBS).where(JOBS.c.id == job_id)
+                    connection.execute(change.values(result=json.dumps(result | kept)))
+
     def interrupt(self) -> int:
         """Mark the jobs that a process left unfinished when it died; return how many."""
         change = update(JOBS).where(JOBS.c.status.not_in(ENDED))

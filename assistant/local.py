@@ -89,6 +89,8 @@ class LocalWorkspace:
             collection=collection,
             on_file=lambda _: on_progress(next(through), len(uploads)),
         )
+        audit = Audit(self._workspace.registry.engine)
+        audit.note("ingest", f"{len(uploads)} files", collection=collection)
         return tally.body()
 
     def prune(self, folders: Sequence[Path], collection: str) -> int:

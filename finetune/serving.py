@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from assistant.adapter import Adapter, check_fit
 from assistant.alias import promote, rollback
+from assistant.audit import Audit
 from assistant.config import EngineSettings, Settings
 from assistant.engines import ollama_models, openai_models
 from assistant.engines.ollama_models import OllamaModels
@@ -143,6 +144,7 @@ def promote_adapter(settings: Settings, name: str, kind: Kind | None) -> dict[st
     with open_workspace(settings) as workspace:
         adapter = _fitting(workspace, name)
         aliases = promote(adapter, engine=kind or settings.engine.kind)
+        Audit(workspace.registry.engine).note("promote", adapter.reference)
     return {"name": adapter.name, **aliases._asdict()}
 
 
@@ -153,7 +155,9 @@ def rollback_adapter(settings: Settings, name: str) -> dict[str, Any]:
         NotFoundError: there is none.
     """
     with open_workspace(settings) as workspace:
-        return {"name": name, **rollback(workspace.adapters, name)._asdict()}
+        aliases = rollback(workspace.adapters, name)
+        Audit(workspace.registry.engine).note("rollback", f"{name}:{aliases.production}")
+    return {"name": name, **aliases._asdict()}
 
 
 def parity_of(

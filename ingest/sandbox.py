@@ -1,5 +1,6 @@
 """Readers in worker processes: a file that takes too long or too much costs itself, nobody else."""
 
+import contextlib
 import json
 import os
 import queue
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +60,8 @@ class Reader:
             self._idle.put(None)
         self._workers = workers
         self._closed = False
+        # One that nobody closed ends its workers when nothing refers to it any more.
+        weakref.finalize(self, _end_all, self._idle)
 
     def read(
         self, content: bytes, *, source: str, collection: str, path: Path | None, document_id: str
@@ -114,6 +118,14 @@ class Reader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _end_all(idle: "queue.LifoQueue[_Worker | None]") -> None:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            worker = idle.get_nowait()
+            if worker is not None:
+                worker.end()
 
 
 class _Worker:

@@ -99,6 +99,15 @@ class ScriptedEngine:
         self.closed = True
 
 
+class NearReader:
+    """Reads as the real one does, in this process: no process to start, and no limits."""
+
+    read = staticmethod(read_document)
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
 class SmallWorkspace(Workspace):
     """A workspace with a real registry, real vectors and real ingestion, and small models."""
 
@@ -115,6 +124,11 @@ class SmallWorkspace(Workspace):
     def embedding_model(self) -> EmbeddingModel:
         """There is no file to take a hash of."""
         return EmbeddingModel("hash", "hash", DIMENSION)
+
+    @cached_property
+    def reader(self) -> NearReader:  # type: ignore[override]
+        """It starts no process."""
+        return NearReader()
 
     @cached_property
     def engine(self) -> Engine:

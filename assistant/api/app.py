@@ -8,13 +8,28 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from opentelemetry.trace import Tracer
 
 from assistant import __version__
 from assistant.api.door import Door
 from assistant.api.errors import add_handlers
 from assistant.api.guard import LOOPBACK_HOSTS, BodyLimit, Guard
+from assistant.api.metrics import Metrics, queue_of
+from assistant.api.observer import Observer
 from assistant.api.parts import Parts
-from assistant.api.routes import adapters, ask, documents, feedback, health, jobs, openai, search
+from assistant.api.problem import ERRORS, OPENAI_ERRORS
+from assistant.api.routes import (
+    adapters,
+    ask,
+    documents,
+    feedback,
+    health,
+    jobs,
+    metrics,
+    openai,
+    search,
+)
+from assistant.api.traces import NO_TRACER
 from assistant.audit import Audit
 from assistant.feedback import Feedback
 from assistant.intake import Intake
@@ -32,6 +47,7 @@ def create_app(
     *,
     public: bool = False,
     own_key: str = "",
+    tracer: Tracer = NO_TRACER,
 ) -> FastAPI:
     """Return the service around `workspace`, which it closes when it ends.
 
@@ -40,13 +56,15 @@ def create_app(
         hosts: the names that it answers to, beside those of the settings.
         public: whether others can reach it: then it asks for a key, and answers to any address.
         own_key: what commands of this machine show it; empty where they need nothing.
+        tracer: records where the time goes.
     """
+    observer = Observer(Metrics(), tracer)
     settings = workspace.settings
     limits, security = settings.limits, settings.security
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        parts = await asyncio.to_thread(_build, workspace)
+        parts = await asyncio.to_thread(_build, workspace, observer)
         app.state.parts = parts
         try:
             yield
@@ -68,11 +86,16 @@ def create_app(
     key_needed = public or security.require_key
     app.add_middleware(Door, settings=security, key_needed=key_needed, own_key=own_key)
     app.add_middleware(
-        Guard, hosts={*hosts, *security.hosts}, addresses=public, silence_s=limits.silence_s
+        Guard,
+        observer=observer,
+        hosts={*hosts, *security.hosts},
+        addresses=public,
+        silence_s=limits.silence_s,
     )
     add_handlers(app)
-    for route in (ask, search, documents, jobs, feedback, adapters, openai, health):
-        app.include_router(route.router)
+    for route in (ask, search, documents, jobs, feedback, adapters, metrics, health):
+        app.include_router(route.router, responses=ERRORS)
+    app.include_router(openai.router, responses=OPENAI_ERRORS)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
     @app.get("/", include_in_schema=False)
@@ -86,14 +109,17 @@ def create_app(
     return app
 
 
-def _build(workspace: Workspace) -> Parts:
+def _build(workspace: Workspace, observer: Observer) -> Parts:
     """Build every part now: a service that has started is a service that can answer."""
     jobs = Jobs(workspace.registry.engine)
     uploads = Uploads(workspace.home / "uploads")
     intake = Intake(workspace.index, workspace.pipeline, jobs, uploads)
     workspace.assistant  # noqa: B018  # loads the language model
+    if (queue := queue_of(workspace.engine)) is not None:
+        observer.metrics.watch(queue)
     intake.start()
     engine = workspace.registry.engine
     settings = workspace.settings.feedback
     feedback = Feedback(engine, keep_answers=settings.keep_answers, keep_days=settings.keep_days)
-    return Parts(workspace, jobs, uploads, intake, Keys(engine), feedback, Audit(engine))
+    audit = Audit(engine)
+    return Parts(workspace, jobs, uploads, intake, Keys(engine), feedback, audit, observer)

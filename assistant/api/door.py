@@ -19,6 +19,7 @@ from assistant.api.errors import problem_of, refused
 from assistant.api.quota import Quota, Streams
 from assistant.config import SecuritySettings
 from assistant.keys import Keys
+from assistant.logs import told
 from ingest.errors import GroundtuneError, RateError, UnauthorizedError
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class Door:
             self._check_keyless(headers)  # clients of OpenAI insist on sending something
             return OWNER
         self._failures.spend(address)
-        log.warning("a wrong key was shown by %s", address)
+        log.warning("a wrong key was shown", extra=told(address=address))
         raise UnauthorizedError("This access key opens nothing.", hint="groundtune keys list")
 
     def _check_keyless(self, headers: Headers) -> None:

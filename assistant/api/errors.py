@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from assistant.api.connection import ClientGoneError
-from ingest.errors import GroundtuneError, RateError, TooLargeError
+from assistant.logs import told
+from ingest.errors import EngineError, GroundtuneError, RateError, TooLargeError
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,9 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(GroundtuneError)
     async def ours(request: Request, error: GroundtuneError) -> JSONResponse:
-        if error.http_status >= 500:
-            log.warning("%s %s: %s", request.method, request.url.path, error.message)
+        if error.http_status >= 500 and not isinstance(error, EngineError):  # those are told
+            named = told(error.message, request_id=request.state.request_id, code=error.code)
+            log.warning("a request failed", extra=named)
         headers = {"Retry-After": str(RETRY_AFTER_S)} if error.http_status == 503 else None
         if isinstance(error, RateError):
             headers = {"Retry-After": str(error.retry_after_s)}
@@ -109,7 +111,8 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(SQLAlchemyError)
     async def state(request: Request, error: SQLAlchemyError) -> JSONResponse:
-        log.error("%s %s", request.method, request.url.path, exc_info=error)
+        named = told(request_id=request.state.request_id)
+        log.error("the state database failed", exc_info=error, extra=named)
         body = problem("store_unavailable", "The state database could not be read or written.")
         return refused(request.url.path, 503, body, {"Retry-After": str(RETRY_AFTER_S)})
 

@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assistant.api.errors import problem, refused, unexpected
+from assistant.api.observer import Observer
+from assistant.logs import told
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+LEFT = 499  # what proxies log for a client that left before it was answered
 HEADER_BYTES = 16_000
 JSON_BYTES = 1_000_000  # history included; what a question may hold is checked where it is known
 SLOWEST = 1_000
@@ -42,6 +45,7 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
+        observer: Observer,
         hosts: Collection[str],
         addresses: bool = False,
         silence_s: float = 30,
@@ -50,11 +54,13 @@ class Guard:
 
         Args:
             app: what is behind the gate.
+            observer: is told of every request.
             hosts: names, in small letters.
             addresses: whether any IP address will do as well: none can be rebound.
             silence_s: longest wait for a client to take what is sent to it.
         """
         self.app = app
+        self.observer = observer
         self.hosts = frozenset(host.lower() for host in hosts)
         self.addresses = addresses
         self.silence_s = silence_s
@@ -66,12 +72,13 @@ class Guard:
             return
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        begun = False
+        self.observer.begin(request_id, Headers(scope=scope))
+        status = 0
 
         async def guarded(message: Message) -> None:
-            nonlocal begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                begun = True
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 for name, value in HEADERS.items():
@@ -81,18 +88,16 @@ class Guard:
             async with asyncio.timeout(self.silence_s):
                 await send(message)
 
-        refusal = self._refusal(scope)
-        if refusal is not None:
-            await refusal(scope, receive, guarded)
-            return
         try:
-            await self.app(scope, receive, guarded)
+            await (self._refusal(scope) or self.app)(scope, receive, guarded)
         except TimeoutError:
-            log.warning("request %s: the client stopped reading", request_id)
+            log.warning("the client stopped reading", extra=told(request_id=request_id))
         except Exception:  # the edge: whatever broke is logged, and the caller gets no trace of it
-            log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
-            if not begun:
+            log.exception("a request broke", extra=told(request_id=request_id))
+            if not status:
                 await refused(scope["path"], 500, unexpected(request_id))(scope, receive, guarded)
+        finally:
+            self.observer.end(request_id, scope, status or LEFT)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         path: str = scope["path"]

@@ -301,18 +301,3 @@ class ModelsReply(Reply):
 
     object: Literal["list"]
     data: list[ModelReply]
-
-
-class OpenAIProblem(Reply):
-    """What went wrong."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class OpenAIError(Reply):
-    """An error as OpenAI's clients read it."""
-
-    error: OpenAIProblem

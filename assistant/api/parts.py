@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from assistant.api.observer import Observer
 from assistant.audit import Audit
 from assistant.feedback import Feedback
 from assistant.intake import Intake
@@ -25,6 +26,7 @@ class Parts:
     keys: Keys
     feedback: Feedback
     audit: Audit
+    observer: Observer
 
 
 def _parts(request: Request) -> Parts:

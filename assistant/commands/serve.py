@@ -3,6 +3,7 @@
 import argparse
 import errno
 import ipaddress
+import os
 import secrets
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
+from assistant import logs
 from assistant.config import Settings
 from assistant.gguf_file import resolve_gguf
 from assistant.keys import Keys
@@ -131,6 +133,10 @@ def _serve(
 
     from assistant.api.app import create_app
     from assistant.api.guard import HEADER_BYTES, LOOPBACK_HOSTS
+    from assistant.api.protocol import HurriedProtocol
+    from assistant.api.traces import tracer_of
+
+    logs.configure(settings.logs.format, details=settings.logs.details)
 
     class Server(uvicorn.Server):
         """Says when it is ready."""
@@ -148,11 +154,12 @@ def _serve(
             hosts=LOOPBACK_HOSTS | {place.host},
             public=place.public,
             own_key=place.own_key,
+            tracer=tracer_of(os.environ),
         )
         # Nothing may write to stdout but the result: access logs would.
         config = uvicorn.Config(
             app,
-            http="h11",  # the other parser has no bound on headers
+            http=HurriedProtocol,
             h11_max_incomplete_event_size=HEADER_BYTES,
             log_level="warning",
             access_log=False,

@@ -10,7 +10,7 @@ from assistant.local import LocalWorkspace
 from assistant.rerank import CrossEncoderReranker
 from assistant.retrieve import Retriever
 from ingest.errors import ConfigError, NotFoundError, UsageError
-from ingest.pipeline import find_files
+from ingest.files import find_files
 from tests.fakes import HashEmbedder, ScriptedEngine, SmallWorkspace, small_workspace
 
 CARE = (

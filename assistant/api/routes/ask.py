@@ -19,6 +19,7 @@ from assistant.api.parts import Parts, PartsOf
 from assistant.api.sse import event, stream
 from assistant.api.wire import AskBody, AskReply
 from assistant.bodies import evidence_body
+from assistant.logs import told
 from ingest.errors import EngineError, GroundtuneError, TooLargeError
 
 log = logging.getLogger(__name__)
@@ -56,10 +57,12 @@ def check(ask: Ask, parts: Parts, access: Access) -> None:
 async def answering(ask: Ask, parts: Parts, access: Access) -> AsyncIterator[Event]:
     """Yield the events of an answer, which is remembered before its end is told."""
     async with aclosing(parts.workspace.assistant.stream(ask)) as events:  # type: ignore[type-var]
-        async for item in events:
-            if isinstance(item, Finished):
-                await asyncio.to_thread(parts.feedback.remember, ask, item.answer, access)
-            yield item
+        with parts.observer.answering(ask.request_id):
+            async for item in events:
+                if isinstance(item, Finished):
+                    await asyncio.to_thread(parts.feedback.remember, ask, item.answer, access)
+                    parts.observer.answered(item.answer)
+                yield item
 
 
 async def answered(ask: Ask, parts: Parts, access: Access) -> Answer:
@@ -101,10 +104,9 @@ async def _written(
             async for following in events:
                 yield _event(following)
         except GroundtuneError as error:
-            log.warning("request %s broke off: %s", request_id, error.message)
             yield event("error", problem_of(error))
         except Exception:  # the edge of a stream: the status is sent, so the error is an event
-            log.exception("request %s: a streamed answer broke off", request_id)
+            log.exception("a streamed answer broke off", extra=told(request_id=request_id))
             yield event("error", unexpected(request_id))
 
 

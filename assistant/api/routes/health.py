@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assistant.api.parts import Parts, PartsOf
 from assistant.api.wire import ReadyReply
+from assistant.logs import told
 from ingest.errors import GroundtuneError
 
 log = logging.getLogger(__name__)
@@ -66,5 +67,5 @@ async def _engine(parts: Parts) -> str:
 
 
 def _down(part: str, error: Exception) -> str:
-    log.warning("%s is down: %s", part, error)
+    log.warning("a part is down", extra=told(error, part=part))
     return error.message if isinstance(error, GroundtuneError) else "down; the log has more"

@@ -21,6 +21,7 @@ from assistant.api.openai_wire import ChatBody, ChatReply, ModelReply, ModelsRep
 from assistant.api.parts import Parts, PartsOf
 from assistant.api.routes.ask import answered, answering, check, first_of
 from assistant.api.sse import HEADERS
+from assistant.logs import told
 from ingest.errors import GroundtuneError, NotFoundError
 
 log = logging.getLogger(__name__)
@@ -79,13 +80,13 @@ async def _chunks(
             async for event in events:
                 for chunk in reply.chunks(event):
                     yield _data(chunk)
-        except GroundtuneError as error:
-            log.warning("request %s broke off: %s", reply.ask.request_id, error.message)
-            yield _data(openai_problem(error.http_status, error.code, error.message))
+        except GroundtuneError as failed:
+            yield _data(openai_problem(failed.http_status, failed.code, failed.message))
         except Exception:  # the edge of a stream: the status is sent, so the error is a chunk
-            log.exception("request %s: a streamed answer broke off", reply.ask.request_id)
-            told = unexpected(reply.ask.request_id)["error"]
-            yield _data(openai_problem(500, told["code"], f"{told['message']} {told['hint']}"))
+            named = told(request_id=reply.ask.request_id)
+            log.exception("a streamed answer broke off", extra=named)
+            error = unexpected(reply.ask.request_id)["error"]
+            yield _data(openai_problem(500, error["code"], f"{error['message']} {error['hint']}"))
         else:
             yield "data: [DONE]\n\n"
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from assistant.api.app import create_app
+from assistant.api.protocol import HurriedProtocol
 from assistant.keys import Keys
 from tests.fakes import ScriptedEngine, SmallWorkspace, small_workspace
 
@@ -85,9 +86,10 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def listening(app: FastAPI, protocol: type[HurriedProtocol] = HurriedProtocol) -> Iterator[str]:
     """Serve an app on a real socket; yields its address."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    config = uvicorn.Config(app, http=protocol, log_level="warning", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

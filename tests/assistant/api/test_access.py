@@ -29,6 +29,7 @@ NEEDS = {
     },
     "admin": {
         "GET /api/feedback",
+        "GET /metrics",
         "POST /api/adapters/{name}/promote",
         "POST /api/adapters/{name}/rollback",
     },

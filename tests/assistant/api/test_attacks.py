@@ -4,12 +4,13 @@ Names of uploads that climb out of their folder are in `test_documents.py`; fore
 foreign pages in `test_service.py`.
 """
 
+import asyncio
 import gzip
 import json
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ import httpx
 import pytest
 
 from assistant.api.app import create_app
+from assistant.api.protocol import HurriedProtocol
+from assistant.engines.engine import Piece, Request
 from assistant.keys import Keys
 from tests.assistant.api.conftest import PUMP, Serve, Service, listening, tuned
 from tests.fakes import ScriptedEngine, small_workspace
@@ -264,6 +267,32 @@ def test_a_body_that_does_not_come_is_given_up(patient: tuple[str, dict[str, str
     with opened(url) as sock:
         sock.sendall(post("/api/ask", headers, 1000) + b'{"question"')
         assert sock.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+class Impatient(HurriedProtocol):
+    head_s = 0.1
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127"])
+def test_a_connection_without_a_request_is_closed(tmp_path: Path, begun: bytes) -> None:
+    app = create_app(small_workspace(tmp_path, ScriptedEngine()))
+    with listening(app, Impatient) as url, opened(url) as sock:
+        sock.sendall(begun)
+        assert sock.recv(4096) == b""
+
+
+def test_a_client_that_takes_its_time_between_requests_is_answered(tmp_path: Path) -> None:
+    class SlowEngine(ScriptedEngine):
+        async def stream(self, request: Request) -> AsyncIterator[Piece]:
+            async for piece in super().stream(request):
+                await asyncio.sleep(0.15)
+                yield piece
+
+    app = create_app(small_workspace(tmp_path, SlowEngine("one two three")))
+    with listening(app, Impatient) as url, httpx.Client(base_url=url) as client:
+        body = {"question": "x", "mode": "base"}
+        answers = [client.post("/api/ask", json=body).json()["answer"] for _ in range(2)]
+    assert answers == ["one two three"] * 2
 
 
 def test_a_client_that_stops_reading_gives_its_place_back(

@@ -1,0 +1,186 @@
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.parser import text_string_to_metric_families
+
+from assistant.api.app import create_app
+from assistant.api.traces import NO_TRACER, tracer_of
+from assistant.engines.queue import RequestQueue
+from assistant.logs import JsonLines, Words, told
+from ingest.errors import EngineUnavailableError
+from ingest.files import Upload
+from tests.assistant.api.conftest import PUMP, URL, Serve, Service
+from tests.fakes import ScriptedEngine, small_workspace
+
+ASK = {"question": "How firmly do I tighten the latch screws of the Sculpin 14?", "mode": "rag"}
+
+
+class QueuedEngine(ScriptedEngine):
+    """Has a line in front of it."""
+
+    queue = RequestQueue(2, 5)
+
+
+def metrics_of(service: Service) -> dict[tuple[str, ...], float]:
+    """Return the samples by name and label values."""
+    response = service.client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def test_what_was_answered_is_counted(serve: Serve) -> None:
+    service = serve(QueuedEngine("The latch screws [7] are tightened to 2.1 N.m."))
+    service.upload("sculpin.md", PUMP)
+    body = service.client.post("/api/ask", json=ASK).json()
+    service.client.post("/api/ask", json={**ASK, "question": "Zebra xylophone?", "stream": True})
+    found = metrics_of(service)
+    assert found["groundtune_answers_total", "rag"] == 2
+    assert found["groundtune_abstentions_total", "rag"] == 1
+    assert found["groundtune_markers_removed_total",] == 1
+    assert found["groundtune_evidence_dropped_total",] == 0
+    usage = body["usage"]
+    assert found["groundtune_tokens_total", "prompt", "rag"] == usage["prompt_tokens"]
+    assert found["groundtune_tokens_total", "completion", "rag"] == usage["completion_tokens"]
+    for stage in ("retrieve", "first_token", "generate", "total"):
+        assert found["groundtune_stage_seconds_count", "rag", stage] == 2
+    assert found["groundtune_requests_total", "POST", "/api/ask", "200"] == 2
+    assert found["groundtune_request_seconds_count", "/api/ask"] == 2
+    assert (found["groundtune_queue", "running"], found["groundtune_queue", "waiting"]) == (0, 0)
+    assert found["groundtune_reloads_total",] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_failure_of_the_engine_is_counted_by_its_kind(serve: Serve, stream: bool) -> None:
+    full = EngineUnavailableError("There is no room.")
+    service = serve(ScriptedEngine("one two", fail_after=1, error=full))
+    body = {"question": "x", "mode": "base", "stream": stream}
+    service.client.post("/api/ask", json=body)
+    assert metrics_of(service)["groundtune_engine_errors_total", "engine_unavailable"] == 1
+
+
+def test_no_label_is_made_of_what_a_caller_sends(serve: Serve) -> None:
+    service = serve()
+    for path in ("/api/documents/made-up-id", "/made-up-path", "/api/jobs/made-up-id"):
+        service.client.get(path)
+    service.client.request("MADE-UP", "/api/ask")
+    service.client.post("/v1/chat/completions", json={"model": "made-up"})
+    text = service.client.get("/metrics").text
+    assert "made-up" not in text.lower()
+    found = metrics_of(service)
+    assert found["groundtune_requests_total", "GET", "/api/documents/{document_id}", "404"] == 1
+    assert found["groundtune_requests_total", "GET", "unknown", "404"] == 1
+
+
+def test_a_key_of_some_collections_does_not_see_the_counts_of_all(serve: Serve) -> None:
+    service = serve()
+    bound = service.key("admin", collections=["mine"])
+    assert service.client.get("/metrics", headers=bound).status_code == 403
+    assert service.client.get("/metrics", headers=service.key("admin")).status_code == 200
+
+
+@contextmanager
+def logged(formatter: logging.Formatter) -> Iterator[StringIO]:
+    """Collect what the service logs."""
+    stream = StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("assistant")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield stream
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def test_every_request_is_a_line_of_json_without_what_was_said(serve: Serve) -> None:
+    service = serve(ScriptedEngine("The latch screws are tightened to 2.1 N.m."))
+    key = service.key("admin")
+    with logged(JsonLines(details=False)) as stream:
+        service.upload("sculpin.md", PUMP)
+        response = service.client.post("/api/ask", json=ASK, headers=key)
+        service.client.get("/api/documents/x%0a{}?collection=%0d%0a{}", headers=key)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    [asked] = [line for line in lines if line.get("route") == "/api/ask"]
+    assert asked["event"] == "request"
+    assert (asked["method"], asked["status"]) == ("POST", 200)
+    assert asked["request_id"] == response.headers["x-request-id"]
+    assert asked["key"] == key["Authorization"].split("_")[1]
+    assert asked["ms"] > 0
+    text = stream.getvalue().casefold()
+    secret = key["Authorization"].split("_")[-1].casefold()
+    for word in ("latch", "2.1", "sculpin", secret, ASK["question"].casefold()):
+        assert word not in text
+
+
+def test_what_broke_is_logged_with_its_place_and_without_its_words(serve: Serve) -> None:
+    bug = ZeroDivisionError("secret detail")
+    service = serve(ScriptedEngine("one", fail_after=0, error=bug))
+    ask = {"question": "x", "mode": "base"}
+    with logged(JsonLines(details=False)) as stream, logged(JsonLines(details=True)) as full:
+        response = service.client.post("/api/ask", json=ask)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    [broke] = [line for line in lines if line["level"] == "error"]
+    assert broke["error"] == "ZeroDivisionError"
+    assert broke["request_id"] == response.headers["x-request-id"]
+    assert any("assistant.py" in place for place in broke["where"])
+    assert "secret detail" not in stream.getvalue()
+    assert "secret detail" in full.getvalue()
+
+
+def test_a_line_stays_one_line_whatever_is_in_it() -> None:
+    for formatter in (JsonLines(details=True), Words()):
+        with logged(formatter) as stream:
+            evil = 'a\nerror: forged\r\n{"level": "error"}'
+            logging.getLogger("assistant.test").warning("told", extra=told(evil, name=evil))
+        assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_request_is_traced_from_its_caller_to_the_model(tmp_path: Path) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    workspace = small_workspace(tmp_path, ScriptedEngine("Tightened to 2.1 N.m."))
+    workspace.pipeline.run([Upload("sculpin.md", None, lambda: PUMP)], collection="default")
+    app = create_app(workspace, tracer=provider.get_tracer("test"))
+    caller = "0af7651916cd43dd8448eb211c80319c"
+    with TestClient(app, base_url=URL) as client:
+        headers = {"traceparent": f"00-{caller}-b7ad6b7169203331-01"}
+        response = client.post("/api/ask", json=ASK, headers=headers)
+    provider.shutdown()
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert set(spans) == {"retrieve", "prompt", "generate", "POST /api/ask"}
+    root = spans["POST /api/ask"]
+    assert root.attributes is not None
+    assert root.attributes["groundtune.request_id"] == response.headers["x-request-id"]
+    assert root.attributes["http.response.status_code"] == 200
+    ends = []
+    for name in ("retrieve", "prompt", "generate"):
+        span: Any = spans[name]
+        assert span.context.trace_id == int(caller, 16)
+        assert span.parent.span_id == root.context.span_id
+        assert root.start_time <= span.start_time <= span.end_time <= root.end_time
+        ends.append(span.end_time)
+    assert ends == sorted(ends)
+    assert "latch" not in str([dict(span.attributes or {}) for span in spans.values()])
+
+
+def test_nothing_is_traced_where_no_collector_is_named() -> None:
+    assert tracer_of({}) is NO_TRACER
+    assert tracer_of({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}) is NO_TRACER
