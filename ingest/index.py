@@ -81,16 +81,22 @@ class Index:
             StoreError: one is down, or there are fewer vectors than chunks.
         """
         self.vectors.collections()
-        for collection in self.registry.sizes():
-            found = self.vectors.count(collection)
-            # Counted again after the vectors: another process may have deleted in between.
-            listed = self.registry.sizes().get(collection, 0)
-            if found < listed:
-                raise StoreError(
-                    f"{self.vectors.place} holds {found} vectors of the {listed} passages in "
-                    f"collection {collection!r}: the others were lost.",
-                    hint="groundtune index reembed   (makes those that are missing)",
-                )
+        # Twice, because another process may delete between the two counts.
+        short = self._short() and self._short()
+        if short:
+            collection, found, listed = short[0]
+            raise StoreError(
+                f"{self.vectors.place} holds {found} vectors of the {listed} passages in "
+                f"collection {collection!r}: the others were lost.",
+                hint="groundtune index reembed   (makes those that are missing)",
+            )
+
+    def _short(self) -> list[tuple[str, int, int]]:
+        """Return the collections with fewer vectors than chunks, and how many of either."""
+        counted = [
+            (n, self.vectors.count(n), listed) for n, listed in self.registry.sizes().items()
+        ]
+        return [one for one in counted if one[1] < one[2]]
 
     def dense(
         self,
