@@ -153,9 +153,14 @@ class Registry:
 
     def chunks(self, ids: Sequence[str]) -> dict[str, Chunk]:
         """Return the listed chunks by id; ids without a chunk are left out."""
-        query = select(CHUNKS).where(CHUNKS.c.id.in_(ids))
         with self._engine.connect() as connection:
-            return {row["id"]: _chunk(row) for row in connection.execute(query).mappings()}
+            return {
+                row["id"]: _chunk(row)
+                for some in _slices(ids)
+                for row in connection.execute(
+                    select(CHUNKS).where(CHUNKS.c.id.in_(some))
+                ).mappings()
+            }
 
     def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Insert a document or replace it, chunks and full text with it, in one transaction."""
@@ -206,7 +211,8 @@ class Registry:
     def clear_pending(self, ids: Iterable[str]) -> None:
         """Forget pending vectors: each is now either listed or gone."""
         with self._engine.begin() as connection:
-            connection.execute(delete(PENDING).where(PENDING.c.chunk_id.in_(list(ids))))
+            for some in _slices(list(ids)):
+                connection.execute(delete(PENDING).where(PENDING.c.chunk_id.in_(some)))
 
     def pending(self) -> set[str]:
         """Return the vectors that an interrupted run left in doubt."""
@@ -298,6 +304,12 @@ class Registry:
         known = self._dialect.explain(context.original_exception)
         if known is not None:
             raise StoreError(known[0], hint=known[1]) from None
+
+
+def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the ids in portions: a statement takes some ten thousand values at most."""
+    for start in range(0, len(ids), 5000):
+        yield ids[start : start + 5000]
 
 
 def _row(chunk: Chunk) -> dict[str, Any]:

@@ -203,6 +203,15 @@ def test_pending_vectors_are_remembered_once(registry: Registry) -> None:
     assert registry.pending() == {"b"}
 
 
+def test_more_ids_than_a_statement_takes_are_no_trouble(registry: Registry) -> None:
+    many = [f"{number:024x}" for number in range(40_000)]
+    put(registry, "a", "pump")
+    assert list(registry.chunks([*many, "a-0"])) == ["a-0"]
+    registry.set_pending(["b", many[-1]])
+    registry.clear_pending(many)
+    assert registry.pending() == {"b"}
+
+
 def test_pages_hold_every_chunk_once(registry: Registry) -> None:
     put(registry, "a", *["x"] * 7)
     put(registry, "b", *["y"] * 4)
