@@ -12,8 +12,8 @@ from ingest.errors import StoreError
 from ingest.registry import Registry
 from ingest.stores.vectors import Vectors
 
-FEW, WIDE = 50, 4
-"""A search kept to more documents than `FEW` looks at `WIDE` times as many chunks first."""
+WIDE = 4
+"""A search kept to some documents looks at so many times as many chunks of all of them first."""
 
 
 class Scored(NamedTuple):
@@ -112,8 +112,8 @@ class Index:
         empty one finds nothing.
         """
         row = self.embedder.embed([query])[0]
-        if documents is not None and len(documents) > FEW:
-            # A store takes long to look through a long list, and most lists leave little out.
+        if documents:
+            # A store takes long to look up what a list allows, and most lists leave little out.
             wide = self._near(row, collection, limit * WIDE, None)
             kept = set(documents)
             found = [scored for scored in wide if scored.chunk.document_id in kept][:limit]

@@ -117,10 +117,10 @@ class Sqlite:
             if rows and (
                 rows[0].ranked < enough or (len(rows) == limit and rows[-1].score > rows[-1].worst)
             ):
-                break
-        else:
-            rows = connection.execute(text(ALL + rest), values).all()
-        return [Found(row.number, float(row.score)) for row in rows]
+                return _found(rows)
+            if len(rows) * ROUNDS[-1] < limit * times:
+                break  # so few belong that ranking some more would not do
+        return _found(connection.execute(text(ALL + rest), values).all())
 
     def explain(self, error: Any) -> tuple[str, str] | None:
         """Return message and hint for a database error that is no fault of the statement's."""
@@ -130,6 +130,10 @@ class Sqlite:
             f"{self.place} cannot be used: {error}.",
             "Check that it can be written, the disk has room and nothing else holds it.",
         )
+
+
+def _found(rows: Sequence[Any]) -> list[Found]:
+    return [Found(row.number, float(row.score)) for row in rows]
 
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
