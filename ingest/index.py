@@ -14,8 +14,8 @@ from ingest.errors import StoreError
 from ingest.registry import Registry
 from ingest.stores.vectors import Vectors
 
-FEW, WIDE = 50, 4
-"""A search kept to more documents than `FEW` looks at `WIDE` times as many chunks first."""
+WIDE = 4
+"""A search kept to some documents looks at so many times as many chunks of all of them first."""
 
 
 class Scored(NamedTuple):
@@ -107,16 +107,22 @@ class Index:
             StoreError: one is down, or there are fewer vectors than chunks.
         """
         self.vectors.collections()
-        for collection in self.registry.sizes():
-            found = self.vectors.count(collection)
-            # Counted again after the vectors: another process may have deleted in between.
-            listed = self.registry.sizes().get(collection, 0)
-            if found < listed:
-                raise StoreError(
-                    f"{self.vectors.place} holds {found} vectors of the {listed} passages in "
-                    f"collection {collection!r}: the others were lost.",
-                    hint="groundtune index reembed   (makes those that are missing)",
-                )
+        # Twice, because another process may delete between the two counts.
+        short = self._short() and self._short()
+        if short:
+            collection, found, listed = short[0]
+            raise StoreError(
+                f"{self.vectors.place} holds {found} vectors of the {listed} passages in "
+                f"collection {collection!r}: the others were lost.",
+                hint="groundtune index reembed   (makes those that are missing)",
+            )
+
+    def _short(self) -> list[tuple[str, int, int]]:
+        """Return the collections with fewer vectors than chunks, and how many of either."""
+        counted = [
+            (n, self.vectors.count(n), listed) for n, listed in self.registry.sizes().items()
+        ]
+        return [one for one in counted if one[1] < one[2]]
 
     def dense(
         self,
@@ -132,8 +138,8 @@ class Index:
         empty one finds nothing.
         """
         row = self.embedder.embed([query])[0]
-        if documents is not None and len(documents) > FEW:
-            # A store takes long to look through a long list, and most lists leave little out.
+        if documents:
+            # A store takes long to look up what a list allows, and most lists leave little out.
             wide = self._near(row, collection, limit * WIDE, None)
             kept = set(documents)
             found = [scored for scored in wide if scored.chunk.document_id in kept][:limit]

@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
-    bindparam,
     delete,
     event,
     exists,
@@ -175,9 +174,14 @@ class Registry:
 
     def chunks(self, ids: Sequence[str]) -> dict[str, Chunk]:
         """Return the listed chunks by id; ids without a chunk are left out."""
-        query = select(CHUNKS).where(CHUNKS.c.id.in_(ids))
         with self._engine.connect() as connection:
-            return {row["id"]: _chunk(row) for row in connection.execute(query).mappings()}
+            return {
+                row["id"]: _chunk(row)
+                for some in _slices(ids)
+                for row in connection.execute(
+                    select(CHUNKS).where(CHUNKS.c.id.in_(some))
+                ).mappings()
+            }
 
     def put(self, documents: Sequence[tuple[Document, Sequence[Chunk]]]) -> set[str]:
         """Insert documents or replace them, chunks and full text with them, in one transaction.
@@ -357,9 +361,8 @@ class Registry:
 
 
 def _clear_pending(connection: Connection, ids: Iterable[str]) -> None:
-    # One by one, because a statement takes some thousands of parameters at most.
-    if rows := [{"one": chunk_id} for chunk_id in ids]:
-        connection.execute(delete(PENDING).where(PENDING.c.chunk_id == bindparam("one")), rows)
+    for some in _slices(list(ids)):
+        connection.execute(delete(PENDING).where(PENDING.c.chunk_id.in_(some)))
 
 
 def _document_row(document: Document) -> dict[str, Any]:
@@ -376,6 +379,12 @@ def _document_row(document: Document) -> dict[str, Any]:
         "kind": document.kind,
         "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
     }
+
+
+def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the ids in portions: a statement takes some ten thousand values at most."""
+    for start in range(0, len(ids), 5000):
+        yield ids[start : start + 5000]
 
 
 def _row(chunk: Chunk) -> dict[str, Any]:

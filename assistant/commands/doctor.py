@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from assistant.config import Settings
 from assistant.gguf_file import resolve_gguf
 from assistant.stores import open_registry, open_vectors, state_path
-from ingest.embedding_model import REEMBED, remembered
+from ingest.embedding_model import REEMBED, UNKNOWN, remembered
 from ingest.errors import GroundtuneError
 from ingest.model_file import FETCH, resolve, sha256_of
 from ingest.registry import Registry
@@ -137,39 +137,48 @@ def _stores(settings: Settings) -> list[Finding]:
     if missing:
         fix = "pip install 'groundtune[scale]'"
         return [Finding("stores", False, f"missing {', '.join(missing)}", fix)]
-    if store.state == "sqlite" and not state_path(settings.home).exists():
-        return [Finding("documents", True, f"{state_path(settings.home)} is not there yet")]
+    findings = []
+    registry = None
     try:
-        registry = open_registry(store.state, settings.home)
+        if store.state != "sqlite" or state_path(settings.home).exists():
+            registry = open_registry(store.state, settings.home)
+        findings.append(_documents(registry, settings))
     except GroundtuneError as error:
-        return [Finding("documents", False, error.message, error.hint)]
+        findings.append(Finding("documents", False, error.message, error.hint))
     try:
-        return [_documents(registry), *_vectors(registry, settings)]
+        if "://" in store.vectors:
+            findings.append(_vectors(registry, settings))
     except GroundtuneError as error:
-        return [Finding("vectors", False, error.message, error.hint)]
-    finally:
+        findings.append(Finding("vectors", False, error.message, error.hint))
+    if registry is not None:
         registry.close()
+    return findings
 
 
-def _documents(registry: Registry) -> Finding:
+def _documents(registry: Registry | None, settings: Settings) -> Finding:
+    if registry is None:
+        return Finding("documents", True, f"{state_path(settings.home)} is not there yet")
     known = remembered(registry)
     made = "" if known is None else f", embedded with {known.name}"
     passages = sum(registry.sizes().values())
     return Finding("documents", True, f"{passages} passages in {registry.place}{made}")
 
 
-def _vectors(registry: Registry, settings: Settings) -> list[Finding]:
-    known = remembered(registry)
-    spec = settings.store.vectors
-    if "://" not in spec or known is None:
-        return []
-    vectors = open_vectors(spec, settings.home, index=registry.index_id, model=known.fingerprint)
+def _vectors(registry: Registry | None, settings: Settings) -> Finding:
+    known = None if registry is None else remembered(registry)
+    vectors = open_vectors(
+        settings.store.vectors,
+        settings.home,
+        index="none" if registry is None else registry.index_id,
+        model=UNKNOWN if known is None else known.fingerprint,
+    )
     try:
-        lost = [n for n, size in registry.sizes().items() if vectors.count(n) < size]
+        sizes = {} if registry is None else registry.sizes()
+        lost = [name for name, size in sizes.items() if vectors.count(name) < size]
     finally:
         vectors.close()
-    detail = f"lost in {', '.join(lost)}" if lost else f"all at {vectors.place}"
-    return [Finding("vectors", not lost, detail, REEMBED if lost else "")]
+    detail = f"some are lost in {', '.join(lost)}" if lost else f"all there at {vectors.place}"
+    return Finding("vectors", not lost, detail, REEMBED if lost else "")
 
 
 def _extras(settings: Settings) -> list[Finding]:

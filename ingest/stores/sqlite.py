@@ -19,21 +19,23 @@ CREATE VIRTUAL TABLE IF NOT EXISTS chunks_fts USING fts5(
 RANK = f"bm25({TITLE_WEIGHT}, {HEADINGS_WEIGHT}, {TEXT_WEIGHT})"
 
 BEST = """
-SELECT rowid AS number, rank FROM chunks_fts
-WHERE chunks_fts MATCH :match AND rank MATCH :rank ORDER BY rank LIMIT :enough
+WITH best AS MATERIALIZED (
+    SELECT rowid, rank FROM chunks_fts
+    WHERE chunks_fts MATCH :match AND rank MATCH :rank ORDER BY rank LIMIT :enough
+)
+SELECT chunks.number, -best.rank AS score, (SELECT count(*) FROM best) AS ranked,
+    (SELECT -max(rank) FROM best) AS worst
+FROM best JOIN chunks ON chunks.number = best.rowid WHERE collection = :collection
 """
 """FTS5 sorts by its own rank without looking at any other table: that is what makes it quick."""
-THESE = """
-SELECT number, id FROM chunks
-WHERE number IN (SELECT value FROM json_each(:numbers)) AND collection = :collection
-"""
 ALL = """
 SELECT chunks.number, -words.rank AS score FROM chunks_fts AS words
 JOIN chunks ON chunks.number = words.rowid
 WHERE words.chunks_fts MATCH :match AND words.rank MATCH :rank AND collection = :collection
 """
-FIRST, LAST = 4, 128
-"""Times the chunks wanted that are ranked at first, and at most, before all of them are."""
+ROUNDS = (4, 32)
+"""Times the chunks wanted that are ranked at first, and once more, before all of them are."""
+ORDER = " ORDER BY score DESC, chunks.id LIMIT :limit"
 WITHIN = " AND document_id IN (SELECT value FROM json_each(:documents))"
 """One parameter, however many documents there are."""
 
@@ -103,26 +105,22 @@ class Sqlite:
             "match": " OR ".join(f'"{word}"' for word in words),
             "rank": RANK,
             "collection": collection,
+            "limit": limit,
         }
         if documents is not None:
             values["documents"] = json.dumps(sorted(documents))
-        within = "" if documents is None else WITHIN
-        enough = FIRST * limit
-        while enough <= LAST * limit:
-            best = connection.execute(text(BEST), {**values, "enough": enough}).all()
-            values["numbers"] = json.dumps([row.number for row in best])
-            rows = connection.execute(text(THESE + within), values)
-            ids = {row.number: row.id for row in rows}
-            found = [Found(row.number, -float(row.rank)) for row in best if row.number in ids]
-            share = len(found) / enough
-            found = sorted(found, key=lambda one: (-one.score, ids[one.number]))[:limit]
+        rest = ORDER if documents is None else WITHIN + ORDER
+        for times in ROUNDS:
+            enough = times * limit
+            rows = connection.execute(text(BEST + rest), {**values, "enough": enough}).all()
             # Chunks that rank like the last one may have been cut off, and come first by their id.
-            if len(best) < enough or (len(found) == limit and found[-1].score > -best[-1].rank):
-                return found
-            enough = max(4 * enough, int(2 * limit / max(share, 1e-9)))
-        order = " ORDER BY words.rank, chunks.id LIMIT :limit"
-        rows = connection.execute(text(ALL + within + order), {**values, "limit": limit})
-        return [Found(row.number, float(row.score)) for row in rows]
+            if rows and (
+                rows[0].ranked < enough or (len(rows) == limit and rows[-1].score > rows[-1].worst)
+            ):
+                return _found(rows)
+            if len(rows) * ROUNDS[-1] < limit * times:
+                break  # so few belong that ranking some more would not do
+        return _found(connection.execute(text(ALL + rest), values).all())
 
     def explain(self, error: Any) -> tuple[str, str] | None:
         """Return message and hint for a database error that is no fault of the statement's."""
@@ -132,6 +130,10 @@ class Sqlite:
             f"{self.place} cannot be used: {error}.",
             "Check that it can be written, the disk has room and nothing else holds it.",
         )
+
+
+def _found(rows: Sequence[Any]) -> list[Found]:
+    return [Found(row.number, float(row.score)) for row in rows]
 
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:

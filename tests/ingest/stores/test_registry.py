@@ -1,6 +1,8 @@
 """What the registry promises on every database, and what each of them does by itself."""
 
+import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from sqlalchemy import create_engine, text
 
 from assistant.jobs import Jobs
 from ingest.document import Block, Chunk, Document, Span
-from ingest.errors import NotFoundError, StoreError
+from ingest.errors import MissingExtraError, NotFoundError, StoreError
 from ingest.registry import Registry
 from ingest.schema import VERSION
 from tests.postgresql_server import PASSWORD
@@ -201,6 +203,15 @@ def test_pending_vectors_are_remembered_once(registry: Registry) -> None:
     assert registry.pending() == {"b"}
 
 
+def test_more_ids_than_a_statement_takes_are_no_trouble(registry: Registry) -> None:
+    many = [f"{number:024x}" for number in range(40_000)]
+    put(registry, "a", "pump")
+    assert list(registry.chunks([*many, "a-0"])) == ["a-0"]
+    registry.set_pending(["b", many[-1]])
+    registry.clear_pending(many)
+    assert registry.pending() == {"b"}
+
+
 def test_pages_hold_every_chunk_once(registry: Registry) -> None:
     put(registry, "a", *["x"] * 7)
     put(registry, "b", *["y"] * 4)
@@ -321,3 +332,23 @@ def test_ranking_first_and_sorting_out_afterwards_changes_no_result(
     registry.close()
     assert [chunk.id for chunk, _ in ours] == [row[0] for row in plain]
     assert [score for _, score in ours] == pytest.approx([row[1] for row in plain])
+
+
+def test_a_missing_driver_is_named_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pg8000", None)
+    with pytest.raises(MissingExtraError, match="`pg8000`") as error:
+        Registry("postgresql://me@db/x")
+    assert "groundtune[scale]" in error.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    Registry(path).close()
+    path.chmod(0o444)
+    tmp_path.chmod(0o555)
+    with pytest.raises(StoreError, match=r"state\.sqlite cannot be used: .*readonly"):
+        Registry(path).note("a", "b")
+    tmp_path.chmod(0o755)

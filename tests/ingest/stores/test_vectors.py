@@ -1,5 +1,7 @@
 """What every vector store promises, on the real ones."""
 
+import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ingest.document import Chunk
-from ingest.errors import StoreError
+from ingest.errors import MissingExtraError, StoreError
 from ingest.stores.chroma import ChromaVectors
 from ingest.stores.qdrant import QdrantVectors
 from ingest.stores.vectors import Vectors, parts_of, store_name
@@ -221,3 +223,23 @@ def test_vectors_of_the_first_version_are_taken_over(tmp_path: Path) -> None:
     again = ChromaVectors(tmp_path, index="i", model="m")
     assert again.count("x") == 2
     again.close()
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    with pytest.raises(MissingExtraError, match="`qdrant_client`") as error:
+        QdrantVectors(tmp_path)
+    assert "groundtune[scale]" in error.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("make", [ChromaVectors, QdrantVectors])
+def test_a_folder_that_cannot_be_written_is_named(
+    make: type[ChromaVectors] | type[QdrantVectors], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(StoreError, match="cannot be used"):
+        make(tmp_path / "v")
+    tmp_path.chmod(0o755)
