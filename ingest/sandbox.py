@@ -231,16 +231,16 @@ def serve() -> None:
     while True:
         try:
             source, timeout_s = json.loads(connection.recv_bytes())
-            answer = _answer(connection, source, timeout_s, limits)
+            answer = json.dumps(_answer(connection, source, timeout_s, limits)).encode()
+            connection.send_bytes(answer)
         except (EOFError, ConnectionError):
             return
         except MemoryError:
             resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))  # else not even this can be said
             message = f"It needs more than {arguments['memory_mb']} MB to read."
-            answer = {"error": message, "hint": "", "over_limit": True, "last": True}
-            connection.send_bytes(json.dumps(answer).encode())
+            refusal = {"error": message, "hint": "", "over_limit": True, "last": True}
+            connection.send_bytes(json.dumps(refusal).encode())
             return  # what is left of the memory is in pieces: a new process begins anew
-        connection.send_bytes(json.dumps(answer, ensure_ascii=True).encode())
 
 
 def _answer(

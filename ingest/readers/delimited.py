@@ -1,6 +1,7 @@
 """CSV and TSV: one readable line a row, each cell under its column's name."""
 
 import csv
+import io
 
 from ingest.document import Reading
 from ingest.readers.job import Job
@@ -15,9 +16,8 @@ def read_delimited(content: bytes, name: str, job: Job) -> Reading:
     """Read a table whose first row names the columns; the delimiter is told from the rows."""
     text = text_of(content)
     csv.field_size_limit(max(len(text), 131_072))
-    rows = [row for row in csv.reader(text.splitlines(keepends=True), _dialect(text)) if any(row)]
     outline = Outline(name)
-    outline.lines(table_lines(rows))
+    outline.lines(table_lines(csv.reader(io.StringIO(text, newline=""), _dialect(text))))
     return outline.reading()
 
 

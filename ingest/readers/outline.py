@@ -1,6 +1,7 @@
 """The running outline of a document while a reader walks through it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import PurePosixPath
 
 from ingest.document import Block, Reading
@@ -85,23 +86,19 @@ def _same(title: str, name: str) -> bool:
     return title in ("", name, PurePosixPath(name).name, stem)
 
 
-def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+def table_lines(rows: Iterable[Sequence[str]]) -> list[str]:
     """Return one line a row, each cell under its column's name, so that a row can stand alone.
 
     The first row holds the column names. `Part: Impeller; Price: EUR 12.00`
     """
-    cleaned = [[" ".join(cell.split()) for cell in row] for row in rows if any(row)]
-    if not cleaned:
-        return []
-    header, *body = cleaned
-    if not body:
-        return ["; ".join(cell for cell in header if cell)]
+    cleaned = ([" ".join(cell.split()) for cell in row] for row in rows if any(row))
+    header = next(cleaned, [])
     lines = []
-    for row in body:
+    for row in cleaned:
         cells = [
             f"{column}: {cell}" if column else cell
-            for column, cell in zip(header, row, strict=False)
+            for column, cell in zip_longest(header, row, fillvalue="")
             if cell
         ]
         lines.append("; ".join(cells))
-    return lines
+    return lines or ["; ".join(filter(None, header))] * bool(header)

@@ -5,9 +5,14 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ingest.readers.outline import table_lines
 from ingest.readers.pdf_words import HYPHENS, Word
 
 BULLET = re.compile(r"[•◦▪‣·–—*o-]|\(?[0-9a-zA-Z]{1,3}[.)]")
+VALUE = re.compile(r"[\W\d]*\d[\W\d]*")
+"""A number, an amount, a date: no name of a column."""
+LEADERS = re.compile(r"(?: ?\.){5,}")
+"""Dots that lead the eye from an entry to its page."""
 GAP = 1.0
 """A gap of that many font sizes between two words parts them: cells, or columns."""
 BULLET_GAP = 4.0
@@ -90,8 +95,9 @@ def _goes_on(last: Word, word: Word, is_second: bool) -> bool:
 
 
 def _segment(words: list[Word]) -> Segment:
+    text = words[0].text + "".join((" " if word.before else "") + word.text for word in words[1:])
     return Segment(
-        words[0].text + "".join((" " if word.before else "") + word.text for word in words[1:]),
+        LEADERS.sub(" …", text) if "...." in text or ". . ." in text else text,
         min(word.left for word in words),
         max(word.right for word in words),
         words[-1].bottom,
@@ -238,6 +244,13 @@ def table_of(lines: Sequence[Line]) -> list[list[str]] | None:
     if len(rows) < 2 or full < 0.7 * len(rows) or not all(rows[0]):
         return None
     return rows
+
+
+def row_lines(rows: list[list[str]]) -> list[str]:
+    """Return a line a row, under the first row's names unless it holds numbers like the others."""
+    if any(VALUE.fullmatch(cell) for cell in rows[0]):
+        return ["; ".join(filter(None, row)) for row in rows]
+    return table_lines(rows)
 
 
 def _columns(lines: Sequence[Line]) -> list[tuple[float, float]]:

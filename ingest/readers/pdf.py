@@ -9,13 +9,14 @@ from ingest.document import Reading
 from ingest.errors import DocumentError, OverLimitError
 from ingest.readers.job import Job
 from ingest.readers.ocr import MISSING, is_installed, recognise
-from ingest.readers.outline import Outline, table_lines
+from ingest.readers.outline import Outline
 from ingest.readers.page_layout import (
     Line,
     Segment,
     joined,
     lines_of,
     regions_of,
+    row_lines,
     segments_of,
     table_of,
 )
@@ -28,8 +29,12 @@ BOLD_HEADING = 80
 """Characters up to which a bold line of body size that stands alone is a heading."""
 MARGIN = 0.1
 """Share of the page's height, above and below, in which running heads and page numbers stand."""
-RUNNING_PAGES = 3
-"""Pages on which a line in the margin recurs at least if it is a running head."""
+RUNNING_PAGES = (3, 5)
+"""Pages on which a line in the margin recurs if it is a running head: of a short file, of any."""
+NUMBERS = [re.compile(p, re.I) for p in (r"(?<=page )\d{1,4}\b", r"^\d{1,4}\b", r"\b\d{1,4}$")]
+"""Where a page's number stands in such a line, likeliest first."""
+NUMBER_OFFSET = 50
+"""A page's printed number differs from its place in the file by so much at most."""
 SCAN_CHARS = 16
 """A page with fewer characters, most of it a picture, is a scan: the rest is its page number."""
 SCAN_COVER = 0.5
@@ -133,7 +138,7 @@ def _segments(page: Any, words: Words) -> list[Segment]:
         loose = [word for word in loose if not grid.holds(word)]
         tables.append(
             Segment(
-                "\n".join(table_lines(rows)),
+                "\n".join(row_lines(rows)),
                 *(grid.down[0].at, grid.down[-1].at, grid.across[-1].at, grid.across[0].at),
                 size=statistics.median(word.size for word in inside),
                 bold=False,
@@ -179,7 +184,8 @@ def _drop_running(pages: list[Page]) -> None:
     often = {
         key
         for key, count in places.items()
-        if key is not None and count >= max(RUNNING_PAGES, 0.4 * len(pages))
+        if key is not None
+        and count >= max(RUNNING_PAGES[0], min(0.4 * len(pages), RUNNING_PAGES[1]))
     }
     kept: set[object] = set()
     for number, page in enumerate(pages, start=1):
@@ -193,10 +199,16 @@ def _drop_running(pages: list[Page]) -> None:
 
 
 def _place(page: Page, number: int, segment: Segment) -> tuple[str, int] | None:
-    """Return what recurs of a segment in the margin: its text but for the page's own number."""
+    """Return what recurs of a segment in the margin: its text, with the page's number made one."""
     if page.height * MARGIN < segment.bottom < page.height * (1 - MARGIN) or segment.is_table:
         return None
-    return re.sub(rf"\b{number}\b", "#", segment.text, count=1), round(segment.bottom / 4)
+
+    def relative(found: re.Match[str]) -> str:
+        offset = int(found.group()) - number
+        return f"#{offset}" if abs(offset) <= NUMBER_OFFSET else found.group()
+
+    pattern = next((p for p in NUMBERS if p.search(segment.text)), NUMBERS[0])
+    return pattern.sub(relative, segment.text, count=1), round(segment.bottom / 4)
 
 
 def _write(pages: list[Page], outline: Outline) -> None:
@@ -311,7 +323,7 @@ def _paragraph(lines: list[Line], outline: Outline) -> None:
         rows = table_of(part) if is_row else None
         texts = [line.text for line in part]
         if rows is not None:
-            outline.lines(table_lines(rows))
+            outline.lines(row_lines(rows))
         elif is_row and len(part) > 1:
             outline.lines(["; ".join(cell.text for cell in line.cells) for line in part])
         else:

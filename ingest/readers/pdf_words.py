@@ -75,8 +75,9 @@ def words_of(page: Any) -> Words:
     if page.get_rotation() in (90, 270):
         width, height = height, width
     quarter = Counter(quarter for quarter, _ in words).most_common(1)[0][0] if words else 0
+    level = [word for its, word in words if its == quarter]
     return Words(
-        [_levelled(word, quarter, width, height) for its, word in words if its == quarter],
+        [_levelled(word, quarter, width, height) for word in level] if quarter else level,
         [word.text for its, word in words if its != quarter],
         quarter,
         width if quarter % 2 else height,
@@ -105,8 +106,6 @@ def _text(raw: Any, handle: Any, count: int) -> str:
 def _levelled(word: Word, quarter: int, width: float, height: float) -> Word:
     """Return a word where it stands once the page is turned back by `quarter` turns."""
     left, right, bottom, top = word.left, word.right, word.bottom, word.top
-    if quarter == 0:
-        return word
     if quarter == 1:
         left, right, bottom, top = bottom, top, width - right, width - left
     elif quarter == 2:

@@ -7,11 +7,13 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import docx
 import openpyxl
 import pptx
 from fpdf import FPDF
+from lxml import etree
 from PIL import Image, ImageDraw, ImageFont
 from pptx.util import Inches
 
@@ -104,6 +106,19 @@ def word(*paragraphs: str, headings: Sequence[str] = (), table: bool = False) ->
     file = io.BytesIO()
     document.save(file)
     return file.getvalue()
+
+
+def tracked(document: Any) -> Any:
+    """Return a Word document with a deletion, an insertion and a content control in a line."""
+    paragraph = document.add_paragraph("Tighten to ")
+    name = paragraph._p.nsmap["w"]
+    for piece in (
+        '<w:del w:author="a"><w:r><w:delText>30</w:delText></w:r></w:del>',
+        '<w:ins w:author="a"><w:r><w:t>38</w:t></w:r></w:ins>',
+        "<w:sdt><w:sdtContent><w:r><w:t> Nm</w:t></w:r></w:sdtContent></w:sdt>",
+    ):
+        paragraph._p.append(etree.fromstring(f'<x xmlns:w="{name}">{piece}</x>')[0])
+    return document
 
 
 def slides() -> bytes:
@@ -262,6 +277,8 @@ def _compound(streams: Mapping[str, bytes], storages: Mapping[str, Mapping[str, 
         entries.append((name, 1, b""))
         children[storage] = [*range(storage + 1, storage + 1 + len(inner))]
         entries += [(inner_name, 2, content) for inner_name, content in inner.items()]
+    for group in children.values():
+        group.sort(key=lambda index: (len(entries[index][0]), entries[index][0].upper()))
     after = {a: b for group in children.values() for a, b in zip(group, group[1:], strict=False)}
     large, small = _Sectors(512), _Sectors(64)
     starts = [small.store(content) for _, _, content in entries]

@@ -4,12 +4,22 @@ import io
 
 import docx
 import pytest
-from lxml import etree
 
 from ingest.document import Document
 from ingest.errors import DocumentError
 from ingest.read import read_document
-from tests.ingest.samples import HTML, PARTS, RST, book, mail, outlook, slides, word, workbook
+from tests.ingest.samples import (
+    HTML,
+    PARTS,
+    RST,
+    book,
+    mail,
+    outlook,
+    slides,
+    tracked,
+    word,
+    workbook,
+)
 from tests.ingest.samples import MARKDOWN as PUMP
 
 PART_LINES = (
@@ -117,16 +127,7 @@ def test_a_word_document_is_read_in_order() -> None:
 
 
 def test_what_word_tracks_or_puts_into_controls_is_read_as_it_is_shown() -> None:
-    file = docx.Document()
-    paragraph = file.add_paragraph("Tighten to ")
-    name = paragraph._p.nsmap["w"]
-    for piece in (
-        '<w:del w:author="a"><w:r><w:delText>30</w:delText></w:r></w:del>',
-        '<w:ins w:author="a"><w:r><w:t>38</w:t></w:r></w:ins>',
-        "<w:sdt><w:sdtContent><w:r><w:t> Nm</w:t></w:r></w:sdtContent></w:sdt>",
-    ):
-        element = etree.fromstring(f'<x xmlns:w="{name}">{piece}</x>')[0]
-        paragraph._p.append(element)
+    file = tracked(docx.Document())
     saved = io.BytesIO()
     file.save(saved)
     assert read(saved.getvalue(), "a.docx").text == "Tighten to 38 Nm"
