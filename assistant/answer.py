@@ -1,7 +1,7 @@
 """What goes into the assistant and what comes out of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from assistant.prompt import Turn
@@ -20,7 +20,13 @@ class Ask:
     adapter: str | None = None
     """`name` or `name:version`; None takes the default one. Only for tuned modes."""
     history: tuple[Turn, ...] = ()
-    """Earlier turns; worked examples are turns as well."""
+    """Earlier turns, oldest first; a follow-up is searched for with what it leans on in them."""
+    examples: tuple[Turn, ...] = ()
+    """Worked examples, shown before the history; the question does not follow on them."""
+    filters: Mapping[str, str | Sequence[str]] | None = None
+    """Only documents that fit are searched: key -> value, or several of which one must fit."""
+    include_superseded: bool = False
+    """Search documents as well that another one takes the place of."""
     top_k: int | None = None
     """Passages to show; None takes the configured number."""
     schema: Mapping[str, Any] | None = None
@@ -28,6 +34,20 @@ class Ask:
     max_tokens: int | None = None
     temperature: float = 0.0
     seed: int = 0
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer; they are not part of it."""
+    system: str = ""
+    """More instructions, below the house's own. Tuned modes leave them out: an adapter is asked
+    exactly what it was trained on."""
+    forget: bool = False
+    """Where the window is too small, leave out the oldest turns before any evidence."""
+    request_id: str = ""
+    """Names the answer; empty makes a name up."""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether an adapter answers."""
+        return self.mode in ("finetuned", "combined")
 
 
 def parse_model(name: str) -> tuple[str, str | None]:
@@ -75,6 +95,49 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Support:
+    """A sentence of the answer that cited passages bear out."""
+
+    text: str
+    markers: tuple[int, ...]
+    """The passages, best first."""
+    score: float
+    """Share of the sentence's telling words that they hold, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A document that was near, but not near enough."""
+
+    document_id: str
+    source: str
+    title: str
+    similarity: float | None
+    """Cosine of its best passage to the question; None where only words matched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What was looked through where the evidence is not enough."""
+
+    collection: str
+    documents: int
+    """How many were searched."""
+    nearest: tuple[Place, ...]
+
+    def body(self) -> dict[str, Any]:
+        """Return it as JSON, with a sentence for people in `text`."""
+        found = "; ".join(place.title or place.source for place in self.nearest) or "nothing"
+        documents = "1 document" if self.documents == 1 else f"{self.documents} documents"
+        return {
+            "collection": self.collection,
+            "documents": self.documents,
+            "nearest": [asdict(place) for place in self.nearest],
+            "text": f"I searched {documents} in collection {self.collection}; nearest: {found}.",
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Milliseconds of wall time."""
 
@@ -105,8 +168,18 @@ class Answer:
     evidence_dropped: int
     """Passages that were found but left out because the window was full."""
     request_id: str
+    strength: float | None = None
+    """How likely the evidence is to be enough, 0 to 1; None without search or calibration."""
+    searched: Searched | None = None
+    """What was searched, where the evidence was too weak to ask the model."""
     raw: str = field(default="", repr=False)
     """The model's own words, before citations were attached."""
+    support: tuple[Support, ...] = ()
+    """The sentences that are cited, in their order."""
+    markers_removed: int = 0
+    """Passage numbers that the model wrote and that nothing bears out."""
+    history_dropped: int = 0
+    """Earlier turns that were left out because the window was full."""
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body of `POST /api/ask`."""
@@ -129,6 +202,10 @@ class Answer:
                 }
                 for c in self.citations
             ],
+            "support": [
+                {"text": s.text, "markers": list(s.markers), "score": s.score} for s in self.support
+            ],
+            "markers_removed": self.markers_removed,
             "mode": self.mode,
             "model": self.model,
             "adapter": self.adapter,
@@ -143,6 +220,9 @@ class Answer:
                 "total": round(self.timings.total, 1),
             },
             "evidence_dropped": self.evidence_dropped,
+            "history_dropped": self.history_dropped,
+            "strength": None if self.strength is None else round(self.strength, 4),
+            "searched": None if self.searched is None else self.searched.body(),
             "request_id": self.request_id,
         }
 

@@ -10,15 +10,29 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from assistant.adapter import Adapter, AdapterStore, check_engine, check_fit
-from assistant.answer import MODES, Answer, Ask, Event, Evidence, Finished, Found, Said, Timings
-from assistant.citations import cite, fill, mark, spoken, strip_markers
+from assistant.answer import (
+    MODES,
+    Answer,
+    Ask,
+    Event,
+    Evidence,
+    Finished,
+    Found,
+    Said,
+    Searched,
+    Timings,
+)
+from assistant.citations import cite, fill, mark, spoken, strip_markers, support, unsupported
+from assistant.condense import condense
 from assistant.engines.engine import Engine, Message, Request, Usage
-from assistant.evidence import evidence_of, too_weak
-from assistant.prompt import Passage, build_messages
-from assistant.retrieve import Hit, Retriever
+from assistant.evidence import Judge, Verdict, evidence_of, searched
+from assistant.hit import Hit
+from assistant.prompt import Passage, build_messages, neutralise
+from assistant.prose import Prose
+from assistant.retrieve import Retriever
 from ingest.errors import EngineError, NotFoundError, TooLargeError
 
 
@@ -46,6 +60,17 @@ class Contract:
     """The kind of engine that serves."""
 
 
+class _Fitted(NamedTuple):
+    """A prompt that fits into the window."""
+
+    messages: list[Message]
+    evidence: tuple[Evidence, ...]
+    dropped: int
+    """Passages left out."""
+    forgotten: int
+    """Turns left out, the oldest."""
+
+
 class Assistant:
     """Answers questions from evidence, with or without a tuned adapter."""
 
@@ -58,7 +83,7 @@ class Assistant:
         contract: Contract,
         *,
         top_k: int,
-        min_similarity: float,
+        judge: Judge,
     ) -> None:
         self._retriever = retriever
         self._engine = engine
@@ -66,7 +91,7 @@ class Assistant:
         self._voice = voice
         self._contract = contract
         self._top_k = top_k
-        self._min_similarity = min_similarity
+        self._judge = judge
 
     async def answer(self, ask: Ask) -> Answer:
         """Return the whole answer.
@@ -95,34 +120,41 @@ class Assistant:
         adapter = await asyncio.to_thread(self._adapter, ask)
         hits = await asyncio.to_thread(self._hits, ask)
         retrieved = time.perf_counter()
-        if hits is not None and too_weak(hits, min_similarity=self._min_similarity):
-            yield Found(())
-            yield Said(self._voice.abstention)
-            yield Finished(self._abstention(ask, adapter, started, retrieved))
-            return
-        messages, evidence, dropped = await self._fit(ask, hits or [])
+        verdict = None
+        if hits is not None:
+            verdict = await asyncio.to_thread(self._verdict, ask, hits)
+            if not verdict.enough:
+                yield Found(())
+                yield Said(self._voice.abstention)
+                looked = await asyncio.to_thread(self._searched, ask, hits)
+                yield Finished(self._abstention(ask, adapter, verdict, looked, started, retrieved))
+                return
+        fitted = await self._fit(ask, hits or [])
         request = Request(
-            messages=messages,
+            messages=fitted.messages,
             max_tokens=self._max_tokens(ask),
             temperature=ask.temperature,
             seed=ask.seed,
+            stop=ask.stop,
             schema=ask.schema,
             adapter=None if adapter is None else adapter.file,
         )
         asked = time.perf_counter()
         parts: list[str] = []
+        prose = Prose()
         usage: Usage | None = None
         async with aclosing(self._engine.stream(request)) as pieces:  # type: ignore[type-var]
             # Nothing is said before the model speaks: until then, no room, no server or no model
             # is an ordinary error and not a stream that breaks.
             piece = await anext(pieces, None)
             first = time.perf_counter() if piece is not None and piece.text else None
-            yield Found(evidence)
+            yield Found(fitted.evidence)
             while piece is not None:
                 if piece.text:
                     first = first or time.perf_counter()
                     parts.append(piece.text)
-                    yield Said(piece.text)
+                    if shown := prose.push(piece.text):
+                        yield Said(shown)
                 usage = piece.usage or usage
                 piece = await anext(pieces, None)
         done = time.perf_counter()
@@ -135,10 +167,14 @@ class Assistant:
             total=(done - started) * 1000,
         )
         raw = "".join(parts).strip()
-        yield Finished(self._finished(ask, adapter, raw, evidence, dropped, usage, timings))
+        strength = None if verdict is None else verdict.strength
+        answer = self._finished(ask, adapter, strength, raw, fitted, usage, timings)
+        if rest := prose.rest(answer.answer):
+            yield Said(rest)
+        yield Finished(answer)
 
     def _adapter(self, ask: Ask) -> Adapter | None:
-        if ask.mode in ("base", "rag"):
+        if not ask.tuned:
             return None
         adapter = self._adapters.get(ask.adapter)
         check_fit(
@@ -154,53 +190,72 @@ class Assistant:
         if ask.mode in ("base", "finetuned"):
             return None
         k = self._top_k if ask.top_k is None else ask.top_k
-        return self._retriever.evidence(ask.question, k=k, collection=ask.collection)
+        return self._retriever.evidence(
+            _sought(ask),
+            k=k,
+            collection=ask.collection,
+            filters=ask.filters,
+            include_superseded=ask.include_superseded,
+        )
+
+    def _verdict(self, ask: Ask, hits: Sequence[Hit]) -> Verdict:
+        return self._judge.verdict(_sought(ask), hits, ask.collection)
+
+    def _searched(self, ask: Ask, hits: Sequence[Hit]) -> Searched:
+        documents = self._retriever.documents(collection=ask.collection, filters=ask.filters)
+        return searched(hits, collection=ask.collection, documents=documents)
 
     def _max_tokens(self, ask: Ask) -> int:
         wanted = self._voice.max_tokens if ask.max_tokens is None else ask.max_tokens
         return min(wanted, self._engine.context_tokens // 2)
 
-    async def _fit(
-        self, ask: Ask, hits: Sequence[Hit]
-    ) -> tuple[list[Message], tuple[Evidence, ...], int]:
-        """Build the prompt; where the window is too small, the weakest evidence goes first."""
+    async def _fit(self, ask: Ask, hits: Sequence[Hit]) -> _Fitted:
+        """Build the prompt; where the window is too small, the weakest evidence goes first.
+
+        With `ask.forget`, the oldest turns go before it.
+        """
         room = self._engine.context_tokens - self._max_tokens(ask)
-        for kept in range(len(hits), -1, -1):
+        turns = len(ask.history)
+        sizes = [(kept, 0 if ask.forget else turns) for kept in range(len(hits) - 1, -1, -1)]
+        remembered = range(turns, -1, -1) if ask.forget else [turns]
+        for kept, recent in [*((len(hits), n) for n in remembered), *sizes]:
             evidence = evidence_of(hits[:kept])
             messages = build_messages(
-                self._voice.system,
+                self._system(ask),
                 ask.question,
                 [_passage(e) for e in evidence],
-                history=ask.history,
+                history=(*ask.examples, *ask.history[turns - recent :]),
             )
             tokens = len(await self._engine.prompt_tokens(messages))
             if tokens <= room:
-                return messages, evidence, len(hits) - kept
+                return _Fitted(messages, evidence, len(hits) - kept, turns - recent)
         raise TooLargeError(
             f"The question and its history take {tokens} tokens; the window has room for {room}.",
             hint="Ask a shorter question, or raise engine.context_tokens.",
         )
 
+    def _system(self, ask: Ask) -> str:
+        if not ask.system or ask.tuned:
+            return self._voice.system
+        return f"{self._voice.system}\n\n{neutralise(ask.system)}"
+
     def _finished(
         self,
         ask: Ask,
         adapter: Adapter | None,
+        strength: float | None,
         raw: str,
-        evidence: tuple[Evidence, ...],
-        dropped: int,
+        fitted: _Fitted,
         usage: Usage,
         timings: Timings,
     ) -> Answer:
         words = spoken(raw)
         abstained = self._voice.refusal.casefold() in " ".join(words.split()).casefold()
         plain = strip_markers(words)
-        citations = () if abstained else cite(plain, ask.question, evidence)
-        if words == raw:
-            answer = mark(plain, citations)
-        else:
-            answer = fill(raw, ask.schema or self._voice.schema, citations)
+        citations = () if abstained else cite(plain, ask.question, fitted.evidence)
+        schema = ask.schema or self._voice.schema
         return Answer(
-            answer=answer,
+            answer=mark(plain, citations) if words == raw else fill(raw, schema, citations),
             abstained=abstained,
             citations=citations,
             mode=ask.mode,
@@ -210,14 +265,24 @@ class Assistant:
             completion_tokens=usage.completion_tokens,
             finish_reason=usage.finish_reason,
             timings=timings,
-            evidence=evidence,
-            evidence_dropped=dropped,
-            request_id=uuid.uuid4().hex,
+            evidence=fitted.evidence,
+            evidence_dropped=fitted.dropped,
+            request_id=ask.request_id or uuid.uuid4().hex,
+            strength=strength,
             raw=raw,
+            support=support(plain, ask.question, fitted.evidence, citations),
+            markers_removed=unsupported(raw, schema, citations),
+            history_dropped=fitted.forgotten,
         )
 
     def _abstention(
-        self, ask: Ask, adapter: Adapter | None, started: float, retrieved: float
+        self,
+        ask: Ask,
+        adapter: Adapter | None,
+        verdict: Verdict,
+        looked: Searched,
+        started: float,
+        retrieved: float,
     ) -> Answer:
         return Answer(
             answer=self._voice.abstention,
@@ -235,9 +300,16 @@ class Assistant:
             ),
             evidence=(),
             evidence_dropped=0,
-            request_id=uuid.uuid4().hex,
+            request_id=ask.request_id or uuid.uuid4().hex,
+            strength=verdict.strength,
+            searched=looked,
             raw="",
         )
+
+
+def _sought(ask: Ask) -> str:
+    """Return what is searched for: the question with what it leans on in earlier ones."""
+    return condense(ask.question, [turn.question for turn in ask.history])
 
 
 def _passage(evidence: Evidence) -> Passage:

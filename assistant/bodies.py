@@ -7,7 +7,7 @@ from typing import Any
 from assistant.adapter import Adapter
 from assistant.alias import read_aliases
 from assistant.answer import Evidence
-from assistant.retrieve import Hit
+from assistant.hit import Findings, Hit
 from ingest.document import Chunk, Record
 
 
@@ -25,7 +25,45 @@ def hit_body(hit: Hit) -> dict[str, Any]:
         "end": chunk.end,
         "score": hit.score,
         "text": chunk.text,
+        "also_in": [
+            {
+                "chunk_id": copy.id,
+                "document_id": copy.document_id,
+                "source": copy.source,
+                "title": copy.title,
+                "start": copy.start,
+                "end": copy.end,
+            }
+            for copy in hit.copies
+        ],
+        "superseded_by": hit.superseded_by,
     }
+
+
+def findings_body(found: Findings, *, explain: bool, dense_weight: float) -> dict[str, Any]:
+    """Return what a search found; with `explain`, how, and what it left out."""
+    if not explain:
+        return {"hits": [hit_body(hit) for hit in found.hits]}
+    return {
+        "hits": [_explained(hit, dense_weight) for hit in found.hits],
+        "dropped": [
+            {**_explained(item.hit, dense_weight), "why": item.why, "by": item.by}
+            for item in found.dropped
+        ],
+    }
+
+
+def _explained(hit: Hit, dense_weight: float) -> dict[str, Any]:
+    explanation = {
+        "dense_rank": hit.dense_rank,
+        "cosine": hit.similarity,
+        "bm25_rank": hit.bm25_rank,
+        "bm25": hit.bm25,
+        "fused": hit.fused,
+        "dense_weight": dense_weight,
+        "rerank": hit.rerank,
+    }
+    return {**hit_body(hit), "explanation": explanation}
 
 
 def evidence_body(evidence: Evidence) -> dict[str, Any]:

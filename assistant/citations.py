@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assistant.answer import Citation, Evidence
+from assistant.answer import Citation, Evidence, Support
 from assistant.retrieve import WORD, sentences
 
 MARKER = re.compile(r"\s*\[(\d{1,2})\]")
@@ -24,7 +24,35 @@ CITATIONS_KEY = "x-citations"
 
 def strip_markers(text: str) -> str:
     """Return `text` without the passage numbers that the model wrote itself."""
-    return MARKER.sub("", text)
+    return MARKER.sub("", text).strip()
+
+
+def unsupported(raw: str, schema: Mapping[str, Any] | None, citations: Sequence[Citation]) -> int:
+    """Count the passage numbers in the model's own words that no citation bears out.
+
+    In prose they are markers; in a JSON answer they stand in the house format's place for them.
+    """
+    real = {c.marker for c in citations}
+    if spoken(raw) == raw:
+        return sum(int(number) not in real for number in MARKER.findall(raw))
+    value = json.loads(raw)
+    listed = [value[key] for key in citation_keys(schema) if isinstance(value.get(key), list)]
+    return sum(number not in real for numbers in listed for number in numbers)
+
+
+def support(
+    words: str, question: str, evidence: Sequence[Evidence], citations: Sequence[Citation]
+) -> tuple[Support, ...]:
+    """Return the sentences of an answer that its cited passages bear out, each with its share."""
+    cited = {c.marker for c in citations}
+    passages = [e for e in evidence if e.marker in cited]
+    found = []
+    for span in sentences(words):
+        text = words[span.start : span.end]
+        if held := cite(text, question, passages):
+            score = round(min(1.0, sum(c.score for c in held)), 3)
+            found.append(Support(text, tuple(c.marker for c in held), score))
+    return tuple(found)
 
 
 def cite(answer: str, question: str, evidence: Sequence[Evidence]) -> tuple[Citation, ...]:
@@ -73,11 +101,7 @@ def fill(answer: str, schema: Mapping[str, Any] | None, citations: Sequence[Cita
     Nothing else is touched: an answer that is not valid JSON, or lacks the property, stays as the
     model wrote it.
     """
-    keys = [
-        key
-        for key, property in (schema or {}).get("properties", {}).items()
-        if isinstance(property, Mapping) and property.get(CITATIONS_KEY)
-    ]
+    keys = citation_keys(schema)
     try:
         value = json.loads(answer)
     except ValueError:
@@ -88,6 +112,18 @@ def fill(answer: str, schema: Mapping[str, Any] | None, citations: Sequence[Cita
         if key in value:
             value[key] = [c.marker for c in citations]
     return json.dumps(value, ensure_ascii=False)
+
+
+def citation_keys(schema: Mapping[str, Any] | None) -> list[str]:
+    """Return the properties in which an answer of this format lists its passages."""
+    properties = (schema or {}).get("properties")
+    if not isinstance(properties, Mapping):
+        return []
+    return [
+        key
+        for key, property in properties.items()
+        if isinstance(property, Mapping) and property.get(CITATIONS_KEY)
+    ]
 
 
 def _citation(

@@ -40,12 +40,17 @@ COMMANDS = {
     "config": Command("assistant.commands.config", "show the settings and where they come from"),
     "ingest": Command("assistant.commands.ingest", "index files, folders and globs"),
     "documents": Command("assistant.commands.documents", "list, show and delete documents"),
+    "index": Command("assistant.commands.index", "copy, re-embed or show the index", "", True),
     "search": Command("assistant.commands.search", "find passages; no model is asked"),
     "ask": Command("assistant.commands.ask", "ask a question, get a cited answer"),
     "serve": Command("assistant.commands.serve", "the HTTP service and the web page"),
+    "keys": Command("assistant.commands.keys", "access keys of the service, and its audit log"),
     "dataset": Command("finetune.dataset_command", "build a training data set", "finetune", True),
     "finetune": Command("finetune.command", "train an adapter", "finetune", True),
     "adapters": Command("finetune.adapters_command", "check, deploy, promote adapters", "finetune"),
+    "calibrate": Command(
+        "eval.calibrate_command", "fit when evidence is enough to answer", "eval", True
+    ),
     "eval": Command("eval.command", "compare the arms and report", "eval", True),
 }
 

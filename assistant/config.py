@@ -2,14 +2,24 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 
+from assistant.store_names import STATE, VECTORS
 from ingest.errors import ConfigError
 
 DEFAULT_FILE = Path("groundtune.toml")
@@ -62,10 +72,22 @@ class EmbeddingSettings(Section):
 class StoreSettings(Section):
     """Where the index lies."""
 
-    vectors: Literal["chroma"] = "chroma"
-    """`chroma` keeps a Chroma folder inside the workspace."""
-    state: Literal["sqlite"] = "sqlite"
-    """`sqlite` keeps documents and full text in one file inside the workspace."""
+    vectors: str = Field(default="chroma", pattern=f"^({VECTORS})$")
+    """`chroma` and `qdrant` are folders inside the workspace; `chroma:http://host:port` and
+    `qdrant:http://host:port` are servers. `groundtune index copy FROM TO` moves what is there."""
+    state: str = Field(default="sqlite", pattern=f"^({STATE})$", repr=False)
+    """`sqlite` keeps documents, full text and jobs in one file inside the workspace;
+    `postgresql://user:password@host/database` in a database. A password is better kept in
+    `PGPASSWORD`, or the whole in `GROUNDTUNE_STORE__STATE`; it is never printed."""
+
+    @field_validator("state", mode="before")
+    @classmethod
+    def _plain(cls, state: Any) -> Any:
+        return plain_state(state) if isinstance(state, str) else state
+
+    @field_serializer("state")
+    def _hide(self, state: str) -> str:
+        return hide_password(state)
 
 
 class IngestSettings(Section):
@@ -87,12 +109,20 @@ class RetrievalSettings(Section):
     sentences: int = Field(default=3, ge=0, le=50)
     """The best sentences of these passages are what the model is shown; 0 shows whole passages.
     A model of some billions of parameters reads whole passages well; a small one does not."""
-    candidates: int = Field(default=30, ge=1, le=1000)
+    candidates: int = Field(default=100, ge=1, le=1000)
     """Passages that dense search and BM25 each contribute before they are fused."""
-    rrf_k: int = Field(default=10, ge=1)
-    """Rank offset of reciprocal-rank fusion; larger flattens the ranking."""
+    dense_weight: float = Field(default=0.7, ge=0, le=1)
+    """What meaning counts for in the fusion; words (BM25) have the rest."""
+    rerank: str = ""
+    """A cross-encoder that ranks the candidates again: `hf:org/repo` or `file:folder`, any
+    sentence-transformers CrossEncoder with one score. Empty leaves the order of the fusion."""
+    rerank_candidates: int = Field(default=30, ge=1, le=1000)
+    """How many of the fused candidates the cross-encoder reads; the others stay behind them."""
+    neighbour_tokens: int = Field(default=0, ge=0, le=4000)
+    """Passages grow by their neighbours in the document up to so many tokens; 0 leaves them."""
     min_similarity: float = Field(default=0.25, ge=-1, le=1)
-    """The assistant abstains when no passage is at least this similar to the question (cosine)."""
+    """The assistant abstains when no passage is at least this similar to the question (cosine).
+    A calibration (`groundtune calibrate`) takes the place of this rule."""
 
 
 class AnswerSettings(Section):
@@ -120,6 +150,37 @@ class LimitSettings(Section):
     """Largest upload, in megabytes."""
     question_chars: int = Field(default=8000, ge=1)
     """Longest question, in characters."""
+    silence_s: float = Field(default=30, gt=0)
+    """Longest wait, in seconds, for a client to send or to take the next bytes."""
+
+
+class SecuritySettings(Section):
+    """Who may use the service."""
+
+    require_key: bool = False
+    """Ask for an access key on this machine too; set it behind a reverse proxy. A service that
+    others can reach always asks."""
+    hosts: tuple[str, ...] = ()
+    """More names that the service answers to, such as `assistant.example.org`; as a variable,
+    separated by commas."""
+    requests_per_minute: int = Field(default=600, ge=0)
+    """For each key, with bursts of as many; 0 sets no limit."""
+    streams: int = Field(default=16, ge=0)
+    """Streams open at the same time for each key; 0 sets no limit."""
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _split(cls, hosts: Any) -> Any:
+        return hosts.replace(",", " ").split() if isinstance(hosts, str) else hosts
+
+
+class FeedbackSettings(Section):
+    """What is remembered of answers, so that a rating can refer to one."""
+
+    keep_answers: int = Field(default=10_000, ge=0)
+    """The newest answers that are remembered; 0 remembers none, and then none can be rated."""
+    keep_days: float = Field(default=30, gt=0)
+    """Days after which an answer that nobody rated is forgotten."""
 
 
 class Settings(Section):
@@ -134,6 +195,8 @@ class Settings(Section):
     retrieval: RetrievalSettings = RetrievalSettings()
     answer: AnswerSettings = AnswerSettings()
     limits: LimitSettings = LimitSettings()
+    security: SecuritySettings = SecuritySettings()
+    feedback: FeedbackSettings = FeedbackSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +264,19 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
             advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}."
             lines.append(f"{where}: unknown key {name!r}; {advice}")
         else:
-            lines.append(f"{where}: {name} = {issue['input']!r}: {issue['msg']}")
+            given = hide_password(repr(issue["input"]))
+            lines.append(f"{where}: {name} = {given}: {issue['msg']}")
     return "\n".join(lines)
+
+
+def plain_state(spec: str) -> str:
+    """Return a database's address without the spellings that name a driver."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", spec)
+
+
+def hide_password(said: str) -> str:
+    """Return `said` with three stars for the password of each address in it."""
+    return re.sub(r"(://[^\s:/@]*:)\S*@", r"\1***@", said)
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

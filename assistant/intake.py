@@ -1,4 +1,4 @@
-"""The intake: uploads go into the index one after the other, in a thread of their own.
+"""The intake: uploads go into the index job by job, in a thread of their own.
 
 Everything that writes to the index while the service runs goes through here, so there is one
 writer at a time; readers are never held up.
@@ -7,7 +7,7 @@ writer at a time; readers are never held up.
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,10 @@ from assistant.jobs import Job, Jobs
 from assistant.uploads import Uploads
 from ingest.document import Record
 from ingest.errors import GroundtuneError
+from ingest.files import Upload
 from ingest.index import Index
-from ingest.pipeline import Failure, Pipeline, Tally, Upload
+from ingest.pipeline import Pipeline
+from ingest.tally import FileResult
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,6 @@ class Intake:
         self._jobs = jobs
         self._uploads = uploads
         self._queue: queue.Queue[tuple[Job, Sequence[Waiting]] | None] = queue.Queue()
-        self._writing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
 
@@ -53,7 +54,7 @@ class Intake:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the file that is being read; what is still queued counts as interrupted."""
+        """End after the files that are being read; what is queued counts as interrupted."""
         self._stopping.set()
         self._queue.put(None)
         self._thread.join()
@@ -65,14 +66,13 @@ class Intake:
         self._queue.put((job, files))
 
     def delete(self, document_id: str) -> Record:
-        """Remove a document and its upload, between two files of a running job.
+        """Remove a document and its upload, a running job or not.
 
         Raises:
             NotFoundError: there is no such document.
         """
-        with self._writing:
-            record = self._index.delete(document_id)
-            self._uploads.remove(record.collection, record.source)
+        record = self._index.delete(document_id)
+        self._uploads.remove(record.collection, record.source)
         return record
 
     def _work(self) -> None:
@@ -89,35 +89,34 @@ class Intake:
                 self._uploads.forget(job.id)
 
     def _run(self, job: Job, files: Sequence[Waiting]) -> None:
-        total = Tally()
-        for number, file in enumerate(files):
-            if self._stopping.is_set():
-                return
-            self._jobs.progress(job.id, done=number, current=file.source)
-            with self._writing:
-                _add(total, self._ingest(job.collection, file))
-        self._jobs.progress(job.id, done=len(files), current=None)
+        waiting = {file.source: file.path for file in files}
+        unkept: list[FileResult] = []
+        done = 0
+
+        def handed_out() -> Iterator[Upload]:
+            for file in files:
+                if self._stopping.is_set():
+                    return
+                self._jobs.progress(job.id, done=done, current=file.source)
+                yield Upload(file.source, None, file.path.read_bytes)
+
+        def through(result: FileResult) -> None:
+            nonlocal done
+            done += 1
+            if result.outcome != "failed":
+                try:
+                    self._uploads.keep(waiting[result.source], job.collection, result.source)
+                except OSError as error:
+                    why = f"It can be searched, but the file could not be kept: {error.strerror}."
+                    unkept.append(FileResult(result.source, "failed", error=why))
+            self._jobs.progress(job.id, done=done, current=result.source)
+
+        tally = self._pipeline.run(handed_out(), collection=job.collection, on_file=through)
+        if done < len(files):
+            return  # stopped: `stop` marks the job
+        for result in unkept:
+            tally.note(result)
         error = None
-        if len(total.failed) == len(files):
-            error = "; ".join(f"{f.source}: {f.error}" for f in total.failed)
-        self._jobs.finish(job.id, result=total.body(), error=error)
-
-    def _ingest(self, collection: str, file: Waiting) -> Tally:
-        upload = Upload(file.source, None, file.path.read_bytes)
-        tally = self._pipeline.run([upload], collection=collection)
-        if not tally.failed:
-            try:
-                self._uploads.keep(file.path, collection, file.source)
-            except OSError as error:
-                why = f"It can be searched, but the file could not be kept: {error.strerror}."
-                tally.failed.append(Failure(file.source, why))
-        return tally
-
-
-def _add(total: Tally, tally: Tally) -> None:
-    total.added += tally.added
-    total.updated += tally.updated
-    total.unchanged += tally.unchanged
-    total.failed += tally.failed
-    total.chunks += tally.chunks
-    total.seconds += tally.seconds
+        if len(tally.failed) == len(files):
+            error = "; ".join(f"{f.source}: {f.error}" for f in tally.failed)
+        self._jobs.finish(job.id, result=tally.body(), error=error)

@@ -1,15 +1,20 @@
 """A workspace of this process, worked on with the same calls and bodies as one behind a server."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from assistant.answer import Ask
-from assistant.bodies import document_body, hit_body, record_body
+from assistant.audit import Audit
+from assistant.bodies import document_body, findings_body, record_body
+from assistant.feedback import Feedback
+from assistant.filters import Filters
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
-from ingest.pipeline import Upload
+from ingest.erase import erase_traces
+from ingest.files import Upload
 
 Body = dict[str, Any]
 
@@ -27,12 +32,27 @@ class LocalWorkspace:
             self._workspace.check_collection(ask.collection)
         return asyncio.run(self._workspace.assistant.answer(ask)).body()
 
-    def search(self, query: str, *, k: int | None = None, collection: str = "default") -> Body:
-        """Return `{"hits": [...]}`."""
+    def search(
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        collection: str = "default",
+        filters: Filters | None = None,
+        include_superseded: bool = False,
+        explain: bool = False,
+    ) -> Body:
+        """Return `{"hits": [...]}`, and with `explain` how they were found and what was not."""
         self._workspace.check_collection(collection)
-        k = self._workspace.settings.retrieval.top_k if k is None else k
-        hits = self._workspace.retriever.search(query, k=k, collection=collection)
-        return {"hits": [hit_body(hit) for hit in hits]}
+        retrieval = self._workspace.settings.retrieval
+        found = self._workspace.retriever.find(
+            query,
+            k=retrieval.top_k if k is None else k,
+            collection=collection,
+            filters=filters,
+            include_superseded=include_superseded,
+        )
+        return findings_body(found, explain=explain, dense_weight=retrieval.dense_weight)
 
     def documents(self, collection: str | None = None) -> Body:
         """Return `{"documents": [...]}`."""
@@ -45,8 +65,15 @@ class LocalWorkspace:
 
     def delete(self, document_id: str) -> Body:
         """Remove a document; return `{"deleted": id}`."""
-        record = self._workspace.index.delete(document_id)
-        Uploads(self._workspace.home / "uploads").remove(record.collection, record.source)
+        workspace = self._workspace
+        record = workspace.index.delete(document_id)
+        Uploads(workspace.home / "uploads").remove(record.collection, record.source)
+        engine = workspace.registry.engine
+        kept = workspace.settings.feedback
+        feedback = Feedback(engine, keep_answers=kept.keep_answers, keep_days=kept.keep_days)
+        feedback.forget_document(document_id)
+        Audit(engine).note("delete", document_id, collection=record.collection)
+        erase_traces(engine)
         return {"deleted": document_id}
 
     def ingest(
@@ -56,11 +83,12 @@ class LocalWorkspace:
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Body:
         """Ingest files and return the tally; `on_progress` gets how many are through, and all."""
-        done = iter(range(len(uploads)))
+        through = itertools.count(1)
         tally = self._workspace.pipeline.run(
-            uploads, collection=collection, on_file=lambda _: on_progress(next(done), len(uploads))
+            uploads,
+            collection=collection,
+            on_file=lambda _: on_progress(next(through), len(uploads)),
         )
-        on_progress(len(uploads), len(uploads))
         return tally.body()
 
     def prune(self, folders: Sequence[Path], collection: str) -> int:

@@ -31,6 +31,8 @@ class Owner:
     command: str
     url: str | None
     """Where it can be asked over HTTP; None if it is no server, or not ready yet."""
+    key: str = ""
+    """Opens the server to whoever can read this note; empty where it asks for no key."""
 
 
 class Claim:
@@ -40,11 +42,12 @@ class Claim:
         self._home = home
         self._command = command
 
-    def announce(self, url: str | None) -> None:
-        """Say where this process can be asked over HTTP."""
+    def announce(self, url: str | None, key: str = "") -> None:
+        """Say where this process can be asked over HTTP, and with which key."""
         note = self._home / NOTE
         part = note.with_suffix(f".{os.getpid()}")
-        owner = Owner(os.getpid(), self._command, url)
+        owner = Owner(os.getpid(), self._command, url, key)
+        part.touch(mode=0o600)
         part.write_text(json.dumps(asdict(owner)), encoding="utf-8")
         part.replace(note)
 

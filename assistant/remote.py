@@ -3,18 +3,22 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import reduce
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
+from assistant.filters import Filters
 from ingest.errors import (
+    DocumentError,
     EngineUnavailableError,
     GroundtuneError,
     TooLargeError,
     UsageError,
 )
-from ingest.pipeline import Upload
+from ingest.files import Upload
+from ingest.tally import FileResult, Tally
 
 ANSWER_S = 600.0  # a long answer on a busy CPU; connecting must still fail fast
 CONNECT_S = 5.0
@@ -32,11 +36,17 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
     EngineUnavailableError if no server answers.
     """
 
-    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
-        """Work through the server at `url`; `transport` None takes the network."""
+    def __init__(
+        self, url: str, transport: httpx.BaseTransport | None = None, key: str = ""
+    ) -> None:
+        """Work through the server at `url`; `transport` None takes the network.
+
+        `key` is an access key, for a server that asks for one.
+        """
         self._url = url
         self._client = httpx.Client(
             base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
             transport=transport,
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             trust_env=False,  # a proxy has no business between two processes of one machine
@@ -46,11 +56,26 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
         """Return the body of the answer; `body` is that of `POST /api/ask`."""
         return self._call("POST", "/api/ask", json={**body, "stream": False})
 
-    def search(self, query: str, *, k: int | None = None, collection: str = "default") -> Body:
-        """Return `{"hits": [...]}`."""
-        return self._call(
-            "POST", "/api/search", json={"query": query, "k": k, "collection": collection}
-        )
+    def search(
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        collection: str = "default",
+        filters: Filters | None = None,
+        include_superseded: bool = False,
+        explain: bool = False,
+    ) -> Body:
+        """Return `{"hits": [...]}`, and with `explain` how they were found and what was not."""
+        body = {
+            "query": query,
+            "k": k,
+            "collection": collection,
+            "filters": dict(filters or {}),
+            "include_superseded": include_superseded,
+            "explain": explain,
+        }
+        return self._call("POST", "/api/search", json=body)
 
     def documents(self, collection: str | None = None) -> Body:
         """Return `{"documents": [...]}`."""
@@ -81,7 +106,7 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
         `on_progress` gets how many files are through, and how many there are.
         """
         started = time.monotonic()
-        tally: Body = {"added": 0, "updated": 0, "unchanged": 0, "deleted": 0, "chunks": 0}
+        tally = Tally().body()
         failed: list[dict[str, str]] = []
         through = 0
         for batch in _batches(uploads, failed):
@@ -91,13 +116,13 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
                 on_progress(before + done, len(uploads))
 
             result = self._send(batch, collection, moved)
-            for key in tally:
-                tally[key] += result[key]
-            failed += result["failed"]
-            through += len(batch) - len(result["failed"])
+            tally = _added(tally, result)
+            through += len(batch)
             on_progress(through + len(failed), len(uploads))
-        seconds = round(time.monotonic() - started, 2)
-        return {**tally, "failed": failed, "seconds": seconds}
+        unread = Tally()
+        for failure in failed:
+            unread.note(FileResult(failure["source"], "failed", error=failure["error"]))
+        return {**_added(tally, unread.body()), "seconds": round(time.monotonic() - started, 2)}
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -117,7 +142,7 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
             if len(batch) == 1:
                 return _nothing_but(batch[0][0], error)
             results = [self._send([file], collection, lambda done: None) for file in batch]
-            return {key: _sum(result[key] for result in results) for key in results[0]}
+            return reduce(_added, results)
         done = 0
         while True:
             job = self._call("GET", f"/api/jobs/{accepted['job_id']}")
@@ -154,6 +179,9 @@ def _batches(
     for upload in uploads:
         try:
             content = upload.content()
+        except DocumentError as error:
+            failed.append({"source": upload.source, "error": error.message})
+            continue
         except OSError as error:
             failed.append({"source": upload.source, "error": error.strerror or str(error)})
             continue
@@ -169,16 +197,14 @@ def _batches(
 
 
 def _nothing_but(source: str, error: GroundtuneError) -> Body:
-    failed = [{"source": source, "error": error.message}]
-    nothing = {"added": 0, "updated": 0, "unchanged": 0, "deleted": 0, "chunks": 0}
-    return {**nothing, "failed": failed, "seconds": 0.0}
+    tally = Tally()
+    tally.note(FileResult(source, "failed", error=error.message))
+    return tally.body()
 
 
-def _sum(values: Iterator[Any]) -> Any:
-    total = next(values)
-    for value in values:
-        total = total + value
-    return total
+def _added(one: Body, other: Body) -> Body:
+    """Return two tallies as one."""
+    return {key: value + other[key] for key, value in one.items()}
 
 
 def _error(response: httpx.Response) -> GroundtuneError:

@@ -1,12 +1,19 @@
 """Hybrid search: a dense and a lexical ranking, fused; then the sentences that matter."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
+from assistant.duplicates import collapse
+from assistant.filters import Filters, matching
+from assistant.fusion import fuse
+from assistant.hit import Dropped, Findings, Hit
+from assistant.neighbours import widen
+from assistant.rerank import Reranker, rerank
+from assistant.versions import Versions
 from ingest.document import Chunk, Span
 from ingest.embed import Embedder
-from ingest.index import Index, Scored
+from ingest.index import Index
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"(])|\n+")
 WORD = re.compile(r"[^\W_]+(?:[-.,/·][^\W_]+)*")
@@ -14,33 +21,6 @@ WORD = re.compile(r"[^\W_]+(?:[-.,/·][^\W_]+)*")
 BONUS = 0.3
 RANK_OFFSET = 3
 """A sentence of the best passage gains 1/3 on one that was not found, of the second 1/4, ..."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A chunk found for a question."""
-
-    chunk: Chunk
-    score: float
-    """Fused; higher is better, comparable within one result list only."""
-    similarity: float | None
-    """Cosine to the question, -1 to 1; None where only the words matched."""
-
-
-def fuse(rankings: Sequence[Sequence[Chunk]], *, rrf_k: int) -> list[tuple[Chunk, float]]:
-    """Merge rankings by reciprocal rank (Cormack, Clarke and Büttcher, 2009).
-
-    A chunk scores the sum over rankings of 1 / (rrf_k + rank), rank counted from 1. Scores of the
-    rankings are ignored, so BM25 and cosine need no common scale. Ties keep first-seen order.
-    """
-    scores: dict[str, float] = {}
-    chunks: dict[str, Chunk] = {}
-    for ranking in rankings:
-        for rank, chunk in enumerate(ranking, start=1):
-            chunks.setdefault(chunk.id, chunk)
-            scores[chunk.id] = scores.get(chunk.id, 0.0) + 1 / (rrf_k + rank)
-    best = sorted(scores, key=lambda chunk_id: -scores[chunk_id])
-    return [(chunks[chunk_id], scores[chunk_id]) for chunk_id in best]
 
 
 def sentences(text: str) -> list[Span]:
@@ -64,36 +44,139 @@ class Retriever:
         index: Index,
         *,
         candidates: int,
-        rrf_k: int,
+        dense_weight: float,
         sentences: int,
         embedder: Embedder | None = None,
+        reranker: Reranker | None = None,
+        rerank_candidates: int = 30,
+        neighbour_tokens: int = 0,
     ) -> None:
         """Search `index`.
 
         Args:
             index: what to search.
             candidates: chunks that each ranking contributes.
-            rrf_k: rank offset of the fusion.
+            dense_weight: what the cosine counts for in the fusion, 0 to 1; BM25 has the rest.
             sentences: sentences that `evidence` keeps; 0 keeps whole passages.
             embedder: compares questions with sentences; None takes the index's own.
+            reranker: ranks the candidates again; None leaves them as they are fused.
+            rerank_candidates: how many of the fused candidates it reads.
+            neighbour_tokens: passages grow by their neighbours up to so many tokens; 0 leaves them.
         """
         self._index = index
         self._candidates = candidates
-        self._rrf_k = rrf_k
+        self._dense_weight = dense_weight
         self._sentences = sentences
         self._embedder = embedder or index.embedder
+        self._reranker = reranker
+        self._rerank_candidates = rerank_candidates
+        self._neighbour_tokens = neighbour_tokens
+        self._versions = Versions(index.registry)
 
-    def search(self, question: str, *, k: int, collection: str = "default") -> list[Hit]:
-        """Return at most `k` passages, best first. An empty collection finds nothing."""
+    def close(self) -> None:
+        """Let go of what it watches."""
+        self._versions.close()
+
+    def documents(self, *, collection: str, filters: Filters | None = None) -> int:
+        """Return how many documents a search looks through."""
+        records = self._index.registry.documents(collection)
+        return len(matching(records, filters or {}, collection))
+
+    def search(
+        self,
+        question: str,
+        *,
+        k: int,
+        collection: str = "default",
+        filters: Filters | None = None,
+        include_superseded: bool = False,
+    ) -> list[Hit]:
+        """Return at most `k` passages, best first; as `find`, without what was left out."""
+        found = self.find(
+            question,
+            k=k,
+            collection=collection,
+            filters=filters,
+            include_superseded=include_superseded,
+        )
+        return list(found.hits)
+
+    def find(
+        self,
+        question: str,
+        *,
+        k: int,
+        collection: str = "default",
+        filters: Filters | None = None,
+        include_superseded: bool = False,
+    ) -> Findings:
+        """Return at most `k` passages, best first, and what was found above them but left out.
+
+        A passage that stands in several documents is shown once. Passages of a document that
+        another one supersedes are left out as long as that one is among those searched; with
+        `include_superseded` they are shown behind the current ones. An empty collection finds
+        nothing.
+
+        Raises:
+            UsageError: documents cannot be filtered so.
+            NotFoundError: no document fits the filters.
+        """
+        documents = None
+        if filters:
+            records = self._index.registry.documents(collection)
+            documents = matching(records, filters, collection)
         limit = max(k, self._candidates)
-        dense = self._index.dense(question, collection=collection, limit=limit)
-        lexical = self._index.lexical(question, collection=collection, limit=limit)
-        similarity = {scored.chunk.id: scored.score for scored in dense}
-        fused = fuse([_chunks(dense), _chunks(lexical)], rrf_k=self._rrf_k)
-        return [Hit(chunk, score, similarity.get(chunk.id)) for chunk, score in fused[:k]]
+        while True:
+            ranked = self.rank(question, limit=limit, collection=collection, documents=documents)
+            labelled = self._label(ranked, collection, documents)
+            found = _select(labelled, k=k, include_superseded=include_superseded)
+            # What is left out makes room: look further down, unless that is all there is.
+            if len(found.hits) >= k or not found.dropped or len(ranked) < limit:
+                break
+            limit *= 2
+        hits = widen(found.hits, self._index, budget=self._neighbour_tokens)
+        return replace(found, hits=hits)
+
+    def rank(
+        self,
+        question: str,
+        *,
+        limit: int,
+        collection: str = "default",
+        documents: Collection[str] | None = None,
+    ) -> list[Hit]:
+        """Return the `limit` best passages of each ranking, fused, and ranked again if so set."""
+        dense = self._index.dense(question, collection=collection, limit=limit, documents=documents)
+        lexical = self._index.lexical(
+            question, collection=collection, limit=limit, documents=documents
+        )
+        hits = fuse(dense, lexical, dense_weight=self._dense_weight)
+        if self._reranker is None:
+            return hits
+        return rerank(question, hits, self._reranker, candidates=self._rerank_candidates)
+
+    def _label(
+        self, hits: Sequence[Hit], collection: str, documents: Collection[str] | None
+    ) -> list[Hit]:
+        """Return the hits, with the newer document named where one is searched as well."""
+        newer = self._versions.superseded(collection)
+        labelled = []
+        for hit in hits:
+            newest = newer.get(hit.chunk.document_id)
+            if newest is not None and (documents is None or newest.id in documents):
+                hit = replace(hit, superseded_by=newest.source)
+            labelled.append(hit)
+        return labelled
 
     def evidence(
-        self, question: str, *, k: int, collection: str = "default", spare: int = 0
+        self,
+        question: str,
+        *,
+        k: int,
+        collection: str = "default",
+        spare: int = 0,
+        filters: Filters | None = None,
+        include_superseded: bool = False,
     ) -> list[Hit]:
         """Return what the model is shown, best first: the best sentences of `k` passages.
 
@@ -104,7 +187,13 @@ class Retriever:
         neither the question nor the title holds: what is asked is news. `spare` more follow
         behind those that are shown.
         """
-        hits = self.search(question, k=k + (0 if self._sentences else spare), collection=collection)
+        hits = self.search(
+            question,
+            k=k + (0 if self._sentences else spare),
+            collection=collection,
+            filters=filters,
+            include_superseded=include_superseded,
+        )
         if not self._sentences or not hits:
             return hits
         cut = list(_cut(hits))
@@ -121,6 +210,27 @@ class Retriever:
         ]
         scored.sort(key=lambda hit: -hit.score)
         return scored[: self._sentences + spare]
+
+
+def _select(hits: Sequence[Hit], *, k: int, include_superseded: bool) -> Findings:
+    """Return the `k` best of the hits that are to be shown, and what was above them."""
+    current = [hit for hit in hits if hit.superseded_by is None]
+    old = [hit for hit in hits if hit.superseded_by is not None]
+    if include_superseded:
+        found = collapse([*current, *old])  # of two like passages, the current one is shown
+        best = sorted(found.hits, key=lambda hit: -hit.score)[:k]
+        behind = sorted(best, key=lambda hit: hit.superseded_by is not None)
+        return Findings(behind, _above(found.dropped, best))
+    found = collapse(current)
+    best = list(found.hits[:k])
+    dropped = [*found.dropped, *(Dropped(hit, "superseded", str(hit.superseded_by)) for hit in old)]
+    return Findings(best, _above(dropped, best))
+
+
+def _above(dropped: Sequence[Dropped], shown: Sequence[Hit]) -> list[Dropped]:
+    """Return those that would have been shown, best first."""
+    worst = min((hit.score for hit in shown), default=float("-inf"))
+    return sorted((d for d in dropped if d.hit.score >= worst), key=lambda d: -d.hit.score)
 
 
 def _telling(question: str, chunk: Chunk) -> int:
@@ -147,7 +257,3 @@ def _cut(hits: Sequence[Hit]) -> Iterator[tuple[int, Hit]]:
             seen.append(text)
             start, end = hit.chunk.start + span.start, hit.chunk.start + span.end
             yield rank, replace(hit, chunk=replace(hit.chunk, text=text, start=start, end=end))
-
-
-def _chunks(ranking: Sequence[Scored]) -> list[Chunk]:
-    return [scored.chunk for scored in ranking]

@@ -5,29 +5,44 @@ when they are first used, so that listing documents loads no language model.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from assistant.access import OWNER, Access
 from assistant.adapter import AdapterStore
 from assistant.assistant import Assistant, Contract, Voice
 from assistant.chat_template import read_chat_template
 from assistant.config import Settings
 from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine
+from assistant.evidence import Judge
 from assistant.gguf_file import resolve_gguf
 from assistant.prompt import fingerprint
+from assistant.rerank import CrossEncoderReranker, Reranker
 from assistant.retrieve import Retriever
+from assistant.stores import open_registry, open_vectors
+from assistant.strength import Calibration, read_calibration
+from assistant.strength import fingerprint as evidence_fingerprint
 from ingest.chunk import Chunker
 from ingest.embed import CachedEmbedder, Embedder, SentenceTransformerEmbedder
+from ingest.embedding_model import EmbeddingModel, check_model, identify
 from ingest.errors import ConfigError, NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
 from ingest.pipeline import Pipeline
+from ingest.prepare import Parts, Threads
 from ingest.registry import Registry
-from ingest.vectors import ChromaVectors
+from ingest.sandbox import Reader
+from ingest.stores.vectors import Vectors
+
+READERS = 2
+"""Files that are read at the same time."""
+
+log = logging.getLogger(__name__)
 
 
 class Workspace(AbstractContextManager["Workspace"]):
@@ -40,7 +55,7 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def registry(self) -> Registry:
         """Documents, chunks and full text."""
-        return Registry(self.home / "state.sqlite")
+        return open_registry(self.settings.store.state, self.home)
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -49,21 +64,60 @@ class Workspace(AbstractContextManager["Workspace"]):
         return SentenceTransformerEmbedder(name, resolve(name))
 
     @cached_property
-    def index(self) -> Index:
-        """What documents become."""
-        return Index(self.registry, ChromaVectors(self.home / "vectors"), self.embedder)
+    def embedding_model(self) -> EmbeddingModel:
+        """What the embedding model is, as the index remembers it."""
+        name = self.settings.embedding.model
+        dimension = self.embedder.embed(["dimension"]).shape[1]
+        return identify(name, resolve(name), dimension=dimension)
 
     @cached_property
-    def pipeline(self) -> Pipeline:
-        """Takes files into the index."""
+    def vectors(self) -> Vectors:
+        """The vectors that the embedding model made."""
+        return open_vectors(
+            self.settings.store.vectors,
+            self.home,
+            index=self.registry.index_id,
+            model=self.embedding_model.fingerprint,
+        )
+
+    @cached_property
+    def index(self) -> Index:
+        """What documents become.
+
+        Raises:
+            MismatchError: another embedding model made it.
+            StoreError: a store is down, or vectors were lost.
+        """
+        check_model(self.registry, self.embedding_model)
+        index = Index(self.registry, self.vectors, self.embedder)
+        index.check()
+        return index
+
+    @cached_property
+    def chunker(self) -> Chunker:
+        """Cuts documents into passages."""
         ingest = self.settings.ingest
-        chunker = Chunker(
+        return Chunker(
             self.embedder.tokenize,
             chunk_tokens=ingest.chunk_tokens,
             chunk_overlap=ingest.chunk_overlap,
             max_tokens=self.embedder.max_tokens,
         )
-        return Pipeline(self.index, chunker, max_file_mb=ingest.max_file_mb)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads files, each in a process with limits."""
+        return Reader(workers=READERS)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """Takes files into the index."""
+        # The chunker counts in the embedding model's tokens: nothing is loaded before it is needed.
+        parts = Parts(
+            self.reader.read, lambda document: self.chunker.chunk(document), self.embedder
+        )
+        threads = Threads(parts, readers=READERS)
+        return Pipeline(self.index, threads, max_file_mb=self.settings.ingest.max_file_mb)
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -72,10 +126,19 @@ class Workspace(AbstractContextManager["Workspace"]):
         return Retriever(
             self.index,
             candidates=retrieval.candidates,
-            rrf_k=retrieval.rrf_k,
+            dense_weight=retrieval.dense_weight,
             sentences=retrieval.sentences,
             embedder=CachedEmbedder(self.embedder),
+            reranker=self.reranker,
+            rerank_candidates=retrieval.rerank_candidates,
+            neighbour_tokens=retrieval.neighbour_tokens,
         )
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """The cross-encoder, where one is configured."""
+        name = self.settings.retrieval.rerank
+        return CrossEncoderReranker(name, resolve(name)) if name else None
 
     @cached_property
     def adapters(self) -> AdapterStore:
@@ -169,7 +232,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             voice,
             Contract(self.prompt_fingerprint, self.base_sha256, self.settings.engine.kind),
             top_k=self.settings.retrieval.top_k,
-            min_similarity=self.settings.retrieval.min_similarity,
+            judge=self.judge,
         )
 
     def variant(self, settings: Settings) -> "Workspace":
@@ -182,13 +245,46 @@ class Workspace(AbstractContextManager["Workspace"]):
         other.embedder, other.index = self.embedder, self.index
         return other
 
-    def check_collection(self, collection: str) -> None:
-        """Refuse a collection that holds nothing.
+    @cached_property
+    def judge(self) -> Judge:
+        """Decides whether evidence is enough to answer from."""
+
+        def count(collection: str, word: str, limit: int) -> int:
+            return len(self.index.lexical(word, collection=collection, limit=limit))
+
+        return Judge(
+            min_similarity=self.settings.retrieval.min_similarity,
+            calibration=cache(self._calibration),
+            count=count,
+        )
+
+    @property
+    def evidence_fingerprint(self) -> str:
+        """Names all that shapes the evidence, as calibrations remember it."""
+        sections = self.settings.model_dump(mode="json", include={"ingest", "retrieval"})
+        return evidence_fingerprint(self.settings.embedding.model, sections)
+
+    def _calibration(self, collection: str) -> Calibration | None:
+        """Return a collection's calibration; one that was fitted for other evidence is ignored."""
+        found = read_calibration(self.home, collection)
+        if found is None or found.fingerprint == self.evidence_fingerprint:
+            return found
+        log.warning(
+            "The calibration of collection %r is ignored: embedding model, chunks or search were "
+            "set otherwise when it was fitted. Fit it again: groundtune calibrate QUESTIONS.jsonl "
+            "--collection %s",
+            collection,
+            collection,
+        )
+        return None
+
+    def check_collection(self, collection: str, access: Access = OWNER) -> None:
+        """Refuse a collection that holds nothing, or is not one of those that `access` sees.
 
         Raises:
             NotFoundError: says which collections exist.
         """
-        known = self.registry.collections()
+        known = access.seen(self.registry.collections())
         if collection not in known:
             listed = f"There are: {', '.join(known)}." if known else "No documents yet."
             raise NotFoundError(
@@ -200,6 +296,12 @@ class Workspace(AbstractContextManager["Workspace"]):
         """Let go of files and models."""
         if "engine" in self.__dict__:
             self.engine.close()
+        if "retriever" in self.__dict__:
+            self.retriever.close()
+        if "reader" in self.__dict__:
+            self.reader.close()
+        if "vectors" in self.__dict__:
+            self.vectors.close()
         if "registry" in self.__dict__:
             self.registry.close()
 

@@ -15,7 +15,9 @@ HTML = "report.html"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of the command `eval`."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="run|compare|open")
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="run|compare|retrieval|open"
+    )
     run_ = actions.add_parser("run", help="answer the questions by every arm and report")
     run_.add_argument("recipe", type=Path, metavar="CONFIG.toml", help="questions and arms")
     run_.add_argument("--limit", type=int, metavar="N", help="draw N questions, each kind fairly")
@@ -35,6 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare_.add_argument(
         "--junit", type=Path, metavar="FILE", help="the gate's rules as JUnit XML"
     )
+    retrieval_ = actions.add_parser(
+        "retrieval", help="score search on a labelled collection in the BEIR layout"
+    )
+    retrieval_.add_argument("folder", type=Path, metavar="DIR", help="corpus, queries and qrels")
+    retrieval_.add_argument(
+        "--whole", action="store_true", help="one passage a document, cut by the embedding model"
+    )
+    retrieval_.add_argument(
+        "--baseline", action="store_true", help="score plain reciprocal-rank fusion as well"
+    )
     open_ = actions.add_parser("open", help="show a report in the browser and print its path")
     open_.add_argument("run", metavar="RUN", help="a report folder, its name, or 'latest'")
 
@@ -49,6 +61,10 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         return _open(args.run, settings.home / "reports")
     if args.action == "compare":
         return _compare(args, settings)
+    if args.action == "retrieval":
+        from eval.retrieval import evaluate_retrieval
+
+        return evaluate_retrieval(args.folder, settings, whole=args.whole, baseline=args.baseline)
     # Here and not above, so that the help answers at once.
     from assistant.workspace import open_workspace
     from eval.evaluate import evaluate
@@ -73,6 +89,10 @@ def render(result: Mapping[str, Any]) -> str:
         from eval.compare_text import render_comparison
 
         return render_comparison(result)
+    if "systems" in result:
+        from eval.retrieval import render as table
+
+        return table(result)
     if "sentences" not in result:
         return str(result["html"])
     lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]

@@ -15,9 +15,11 @@ from eval.cache import Cache
 from eval.metrics import score_all
 from eval.outcome import Outcome
 from eval.plan import Plan
+from eval.price import Prices
 from eval.progress import Bar
 from eval.recipe import Recipe, read_avoided
-from eval.report import HTML, JSON, Report, write_report
+from eval.report import HTML, JSON, write_report
+from eval.result import Report
 from eval.run import answer_all
 from eval.score import Score
 from eval.settle import settle
@@ -114,6 +116,7 @@ async def _answer_and_score(
         avoided=avoided,
         embedder=workspace.embedder,
         cache=cache,
+        prices=Prices(recipe.price),
     )
     return outcomes, cards
 

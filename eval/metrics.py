@@ -10,22 +10,46 @@ from assistant.answer import Answer
 from eval.cache import Cache
 from eval.outcome import Outcome
 from eval.overlap import Overlap
-from eval.question import Question
+from eval.price import Prices
+from eval.question import Quantity, Question
 from eval.recipe import Arm
 from eval.score import COSTS, METRICS, Score
-from eval.wording import all_text, holds, parsed, spoken
+from eval.wording import all_text, holds, parsed, spoken, states
 from ingest.embed import Embedder
+from ingest.extras import require
 
 
 def facts_right(question: Question, answer: Answer) -> Score:
     """1 when every key fact is stated, else 0; None when the question has no key facts."""
     if not question.facts:
         return Score(None, "the question has no key facts")
-    text = all_text(answer.answer)
-    missing = [f[0] for f in question.facts if not any(holds(text, spelling) for spelling in f)]
+    missing = _missing(question, answer)
     if missing:
         return Score(0.0, f"missing: {'; '.join(missing)}")
-    return Score(1.0, f"states {'; '.join(fact[0] for fact in question.facts)}")
+    return Score(1.0, f"states {'; '.join(_name(fact) for fact in question.facts)}")
+
+
+def facts_stated(question: Question, answer: Answer) -> Score:
+    """Share of the key facts that are stated, 0 to 1; None when the question has no key facts."""
+    if not question.facts:
+        return Score(None, "the question has no key facts")
+    stated = len(question.facts) - len(_missing(question, answer))
+    return Score(stated / len(question.facts), f"{stated} of {len(question.facts)}")
+
+
+def _missing(question: Question, answer: Answer) -> list[str]:
+    text = all_text(answer.answer)
+    return [_name(fact) for fact in question.facts if not _stated(text, fact)]
+
+
+def _stated(text: str, fact: tuple[str, ...] | Quantity) -> bool:
+    if isinstance(fact, Quantity):
+        return states(text, fact.value, fact.unit, fact.tolerance)
+    return any(holds(text, spelling) for spelling in fact)
+
+
+def _name(fact: tuple[str, ...] | Quantity) -> str:
+    return str(fact) if isinstance(fact, Quantity) else fact[0]
 
 
 def format_valid(question: Question, answer: Answer, house: Mapping[str, Any] | None) -> Score:
@@ -59,6 +83,41 @@ def abstention(question: Question, answer: Answer) -> Score:
     said = "abstained" if answer.abstained else "answered"
     asked = "answerable" if question.answerable else "unanswerable"
     return Score(float(answer.abstained != question.answerable), f"{said}; {asked}")
+
+
+def chrf(question: Question, answer: Answer) -> Score:
+    """Character n-grams in common with the reference: sacrebleu's chrF, 0 to 1."""
+    if not question.reference:
+        return Score(None, "no reference")
+    text = spoken(answer.answer).strip()
+    if not text:
+        return Score(0.0, "the answer is empty")
+    found = require("sacrebleu", extra="eval").sentence_chrf(text, [question.reference])
+    return Score(float(found.score) / 100, "character n-grams in common")
+
+
+def ndcg(question: Question, answer: Answer, *, shown: bool) -> Score:
+    """How high the named documents stand among those shown, 0 to 1.
+
+    Normalised discounted cumulative gain over documents (Jarvelin and Kekalainen, 2002), each
+    counted at its best passage; a named document that is not shown lowers it.
+    """
+    if not shown:
+        return Score(None, "this arm is shown no passages")
+    if not question.documents:
+        return Score(None, "the question names no document")
+    ranked = list(dict.fromkeys(evidence.source for evidence in answer.evidence))
+    named = set(question.documents)
+    if not named & set(ranked):
+        return Score(0.0, "no named document is shown")
+    pool = [*ranked, *sorted(named - set(ranked))]
+    if len(pool) == 1:
+        return Score(1.0, "1")  # the library wants two documents to rank
+    gains = [[float(source in named) for source in pool]]
+    ranks = [[float(len(pool) - n) for n in range(len(pool))]]
+    measure = require("sklearn.metrics", extra="eval").ndcg_score
+    places = ", ".join(str(n) for n, source in enumerate(ranked, start=1) if source in named)
+    return Score(float(measure(gains, ranks, k=len(ranked))), f"at place {places}")
 
 
 def house_terms(answer: Answer, avoided: Sequence[str]) -> Score:
@@ -115,6 +174,7 @@ async def score_all(
     avoided: Sequence[str],
     embedder: Embedder,
     cache: Cache,
+    prices: Prices,
 ) -> list[dict[str, Score]]:
     """Return the scores of each outcome by metric, in the order given.
 
@@ -134,9 +194,12 @@ async def score_all(
             continue
         question, answer = questions[outcome.question_id], outcome.answer
         card = _plain_scores(question, answer, schema, avoided)
+        card["price"] = prices.of(answer)
         card["similarity"] = next(left)
         card["rouge"] = await overlap.rouge(question, answer)
         shown = arms[outcome.arm].retrieves
+        card["precision"] = await overlap.retrieval_precision(question, answer, shown=shown)
+        card["ndcg"] = ndcg(question, answer, shown=shown)
         card["recall"] = await overlap.retrieval_recall(question, answer, shown=shown)
         card["citation_precision"] = await overlap.citation_precision(question, answer, shown=shown)
         card["citation_recall"] = await overlap.citation_recall(question, answer, shown=shown)
@@ -151,6 +214,8 @@ def _plain_scores(
     form = format_valid(question, answer, schema)
     return {
         "facts": facts,
+        "fact_share": facts_stated(question, answer),
+        "chrf": chrf(question, answer),
         "format": form,
         "grounded": grounded(question, facts, form),
         "abstention": abstention(question, answer),
@@ -159,6 +224,7 @@ def _plain_scores(
         "first_token_ms": Score(answer.timings.first_token, "wall time")
         if answer.completion_tokens
         else Score(None, "no token was generated"),
+        "words": Score(float(len(spoken(answer.answer).split())), "words of the answer"),
         "prompt_tokens": Score(float(answer.prompt_tokens), "counted by the engine"),
         "completion_tokens": Score(float(answer.completion_tokens), "counted by the engine"),
     }

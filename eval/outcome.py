@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from assistant.answer import Answer, Citation, Evidence, Timings
+from assistant.answer import Answer, Citation, Evidence, Place, Searched, Support, Timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,17 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
             "timings": Timings(**row["timings"]),
             "citations": tuple(Citation(**citation) for citation in row["citations"]),
             "evidence": tuple(Evidence(**evidence) for evidence in row["evidence"]),
+            "searched": _searched(row["searched"]),
+            "support": tuple(
+                Support(**{**sentence, "markers": tuple(sentence["markers"])})
+                for sentence in row["support"]
+            ),
         }
     )
+
+
+def _searched(row: Mapping[str, Any] | None) -> Searched | None:
+    if row is None:
+        return None
+    nearest = tuple(Place(**place) for place in row["nearest"])
+    return Searched(row["collection"], row["documents"], nearest)

@@ -47,6 +47,18 @@ class Overlap:
         sources = [evidence.source for evidence in answer.evidence]
         return await self._of_named(self._recall, question, sources)
 
+    async def retrieval_precision(
+        self, question: Question, answer: Answer, *, shown: bool
+    ) -> Score:
+        """Share of the documents shown that are named; None when nothing is shown."""
+        why = _inapplicable(question, shown=shown)
+        if not why and not answer.evidence:
+            why = "no passage is shown"
+        if why:
+            return Score(None, why)
+        sources = [evidence.source for evidence in answer.evidence]
+        return await self._of_named(self._precision, question, sources)
+
     async def citation_precision(self, question: Question, answer: Answer, *, shown: bool) -> Score:
         """Share of the cited documents that are named; None when nothing is cited."""
         why = _inapplicable(question, shown=shown)

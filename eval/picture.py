@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from eval.risk import RiskCoverage
+from eval.score import METRICS
 from eval.statistics import Estimate
 from eval.verdict import percent, points
 
@@ -31,9 +33,14 @@ STYLE = """
 .pic .fill-grounded{fill:var(--grounded)}.pic .fill-facts{fill:var(--facts)}
 .pic .fill-format{fill:var(--format)}.pic .line-grounded{stroke:var(--grounded)}
 .pic .line-facts{stroke:var(--facts)}.pic .line-format{stroke:var(--format)}
+.pic .line-other{stroke:var(--soft)}.pic .fill-other{fill:var(--soft)}
+.pic .curve,.pic .end-point{fill:none;stroke-width:2.5}
+.pic .c0{stroke:#0072b2}.pic .c1{stroke:#c77700}
+.pic .c2{stroke:#00795a}.pic .c3{stroke:#b0518f}.pic .c4{stroke:#7a6ff0}.pic .c5{stroke:#8a8a8a}
 .pic .span{stroke-width:3;stroke-linecap:round}.pic .hollow{fill:var(--card);stroke-width:2.5}
 """
 BARS = (("grounded", "Grounded"), ("facts", "Facts right"), ("format", "Format valid"))
+LABELS = {metric.name: metric.label for metric in METRICS}
 CELLS = (("base", 0, 0), ("rag", 1, 0), ("finetuned", 0, 1), ("combined", 1, 1))
 WIDTH = 764
 CELL_WIDTH = 330
@@ -111,6 +118,38 @@ def _cell(name: str, means: Mapping[str, Estimate], x: float, y: float) -> Marku
     return Markup("").join(parts)
 
 
+def risk_picture(curves: Mapping[str, RiskCoverage]) -> Markup:
+    """Draw risk against coverage: how many given answers are wrong when only the surest are."""
+    left, right, top, bottom = 64.0, 520.0, 18.0, 300.0
+    parts = [_line("axis", left, bottom, right, bottom), _line("axis", left, top, left, bottom)]
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = left + share * (right - left), bottom - share * (bottom - top)
+        parts.append(_text(x, bottom + 18, percent(share), "mid soft small"))
+        parts.append(_text(left - 8, y + 4, percent(share), "end soft small"))
+    parts.append(_text((left + right) / 2, bottom + 38, "share of questions answered", "mid soft"))
+    parts.append(_text(left, 10, "wrong among the answers given", "soft small"))
+    for n, (arm, curve) in enumerate(curves.items()):
+        y = top + 14 + 24 * n
+        parts.append(_line(f"curve c{n % 6}", right + 24, y - 4, right + 48, y - 4))
+        area = "no answer" if curve.area is None else f"area {curve.area:.2f}"
+        parts.append(_text(right + 56, y, f"{arm}: {area}", "small"))
+        places = [
+            f"{left + p.coverage * (right - left):.1f},{bottom - p.risk * (bottom - top):.1f}"
+            for p in curve.points
+        ]
+        parts.append(
+            Markup('<polyline class="curve c{}" points="{}"/>').format(n % 6, " ".join(places))
+        )
+        for place in places[-1:]:
+            x_, y_ = place.split(",")
+            parts.append(
+                Markup('<circle class="end-point c{}" cx="{}" cy="{}" r="4"/>').format(
+                    n % 6, x_, y_
+                )
+            )
+    return _svg(bottom + 52, "Risk against coverage", parts)
+
+
 def forest_picture(rows: Sequence[Row], title: str) -> Markup:
     """Draw paired differences with their intervals; a hollow dot is no difference seen."""
     left, right, step = 250, 560, 26
@@ -125,7 +164,7 @@ def forest_picture(rows: Sequence[Row], title: str) -> Markup:
     for row in rows:
         if row.metric != group:
             group = row.metric
-            parts.append(_text(8, y + 4, dict(BARS).get(group, group), "name"))
+            parts.append(_text(8, y + 4, LABELS[group], "name"))
             y += step
         parts += _forest_row(row, y, at)
         y += step
@@ -138,15 +177,15 @@ def forest_picture(rows: Sequence[Row], title: str) -> Markup:
 
 
 def _forest_row(row: Row, y: float, at: Callable[[float], float]) -> list[Markup]:
-    found = row.difference
+    found, colour = row.difference, row.metric if row.metric in dict(BARS) else "other"
     parts = [_text(232, y + 4, row.label, "end")]
     if found.mean is None:
         return [*parts, _text(576, y + 4, "not measured", "soft small")]
     words = points(found.mean)
     if found.low is not None and found.high is not None:
-        parts.append(_line(f"span line-{row.metric}", at(found.low), y, at(found.high), y))
+        parts.append(_line(f"span line-{colour}", at(found.low), y, at(found.high), y))
         words += f"  [{points(found.low)}, {points(found.high)}]"
-    dot = f"fill-{row.metric}" if found.seen else f"hollow line-{row.metric}"
+    dot = f"fill-{colour}" if found.seen else f"hollow line-{colour}"
     parts.append(
         Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="5.5"/>').format(
             dot, at(found.mean), y

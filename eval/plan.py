@@ -62,7 +62,7 @@ class Plan:
             mode=arm.mode,
             collection=self.collection,
             adapter=self.adapters.get(arm.name),
-            history=self.examples.get(arm.name, ()),
+            examples=self.examples.get(arm.name, ()),
             top_k=arm.top_k,
             schema=schema if arm.constrain else None,
             max_tokens=arm.max_tokens if arm.max_tokens is not None else self.max_tokens,

@@ -9,10 +9,12 @@ LINE_EVERY_S = 15.0
 
 
 class Bar:
-    """Counts answers on stderr."""
+    """Counts answers, or whatever else is `done`, on stderr."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, doing: str = "answering", done: str = "answered") -> None:
         self._total = total
+        self._doing = doing
+        self._name = done
         self._done = 0
         self._started = self._said = time.monotonic()
         self._bar: Any = None
@@ -30,7 +32,7 @@ class Bar:
             )
 
             columns = (
-                TextColumn("answering"),
+                TextColumn(self._doing),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
@@ -49,15 +51,17 @@ class Bar:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self) -> None:
-        """One more answer is there."""
-        self._done += 1
+    def advance(self, by: int = 1) -> None:
+        """So many more are there."""
+        self._done += by
         if self._bar is not None:
-            self._bar.advance(self._task)
+            self._bar.advance(self._task, by)
             return
         now = time.monotonic()
         if now - self._said >= LINE_EVERY_S or self._done == self._total:
             self._said = now
             left = (now - self._started) / self._done * (self._total - self._done)
-            sys.stderr.write(f"answered {self._done} of {self._total}, about {left:.0f} s left\n")
+            sys.stderr.write(
+                f"{self._name} {self._done} of {self._total}, about {left:.0f} s left\n"
+            )
             sys.stderr.flush()

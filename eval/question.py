@@ -16,6 +16,21 @@ KINDS = ("heldout", "seen", "superseded", "two-documents", "unanswerable", "styl
 SHOWN_PROBLEMS = 20
 
 
+class Quantity(BaseModel):
+    """A key fact that is a number: right in any spelling, and within a tolerance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    value: float
+    unit: tuple[str, ...] = ()
+    """Accepted spellings of the unit, such as `N·m` and `Nm`; none takes the bare number."""
+    tolerance: float = Field(default=0.0, ge=0)
+    """How far the stated number may be off, in the same unit."""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (f"{self.value:g}", *self.unit[:1]) if part)
+
+
 class Question(BaseModel):
     """One question, what a right answer holds, and where the evidence stands."""
 
@@ -29,16 +44,20 @@ class Question(BaseModel):
     """Sources of the documents that hold the evidence; empty when none is needed or none exists."""
     answerable: bool = True
     """False: the documents do not say, and a good answer says so."""
-    facts: tuple[tuple[str, ...], ...] = ()
-    """Key facts; each is a list of accepted spellings."""
+    facts: tuple[tuple[str, ...] | Quantity, ...] = ()
+    """Key facts; each is a list of accepted spellings, or `{"value", "unit", "tolerance"}`. The
+    members of a set are a fact each."""
     json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
     """The format of this answer; None takes the house format."""
     tags: tuple[str, ...] = ()
 
     @field_validator("facts")
     @classmethod
-    def _spelled(cls, facts: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
-        if any(not fact or not all(spelling.strip() for spelling in fact) for fact in facts):
+    def _spelled(
+        cls, facts: tuple[tuple[str, ...] | Quantity, ...]
+    ) -> tuple[tuple[str, ...] | Quantity, ...]:
+        spelled = [fact for fact in facts if not isinstance(fact, Quantity)]
+        if any(not fact or not all(spelling.strip() for spelling in fact) for fact in spelled):
             raise ValueError("each fact needs at least one spelling, and no spelling is empty")
         return facts
 

@@ -94,6 +94,19 @@ class Arm(Section):
         )
 
 
+class Price(Section):
+    """What a language model costs."""
+
+    model: str = ""
+    """The model as answers name it, such as `[engine] model`; empty is every other model."""
+    prompt: float = Field(default=0.0, ge=0)
+    """Of a million prompt tokens."""
+    completion: float = Field(default=0.0, ge=0)
+    """Of a million answer tokens."""
+    hour: float = Field(default=0.0, ge=0)
+    """Of an hour in which one answer after the other is made: the machine, or its energy."""
+
+
 def _four_arms() -> tuple[Arm, ...]:
     return tuple(Arm(name=mode, mode=mode) for mode in MODES)
 
@@ -122,6 +135,8 @@ class Recipe(Section):
     """Answers to each question by each arm with a temperature above 0; scores are averaged."""
     resamples: int = Field(default=9999, ge=99)
     """Of the bootstrap."""
+    price: tuple[Price, ...] = ()
+    """What an answer costs, by model; without it, cost is tokens and time."""
     arm: tuple[Arm, ...] = Field(default_factory=_four_arms, min_length=1)
 
     @model_validator(mode="after")

@@ -1,27 +1,44 @@
 """Numbers -> one self-contained HTML page, `report.json` and `report.md`."""
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from eval.outcome import Outcome
-from eval.picture import STYLE, Row, factorial_picture, forest_picture, standalone
-from eval.question import Question, clusters_of
-from eval.recipe import Arm
-from eval.score import COSTS, METRICS, Score
+from eval.advice import advise
+from eval.picture import (
+    STYLE,
+    Row,
+    factorial_picture,
+    forest_picture,
+    risk_picture,
+    standalone,
+)
+from eval.question import clusters_of
+from eval.result import Report
+from eval.score import COSTS, METRICS
 from eval.statistics import Estimate
-from eval.summary import ALL, HELDOUT, Comparison, Summary
-from eval.verdict import interval, percent, points, verdict
-from eval.wording import parsed
+from eval.summary import (
+    ALL,
+    COMPARED,
+    DESCRIBED,
+    HELDOUT,
+    TAGGED,
+    Comparison,
+    Summary,
+    pairs_of_interest,
+)
+from eval.table import as_script_data, table_of
+from eval.verdict import interval, percent, points, quantity, verdict
 
 HTML = "report.html"
 JSON = "report.json"
 MARKDOWN = "report.md"
 PICTURE = "picture.svg"
-FORESTED = ("grounded", "facts", "format")
 SLICE_TITLES = {
     ALL: "All questions",
     HELDOUT: "Documents that no training ticket touches",
@@ -32,26 +49,7 @@ SLICE_TITLES = {
     "style": "Nothing to look up: style only",
     "other": "Other questions",
 }
-SLICE_METRICS = ("grounded", "facts", "format", "abstention")
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Everything that a report is made of."""
-
-    title: str
-    created: str
-    """UTC, ISO 8601."""
-    arms: tuple[Arm, ...]
-    questions: tuple[Question, ...]
-    outcomes: tuple[Outcome, ...]
-    cards: tuple[Mapping[str, Score], ...]
-    """Scores of `outcomes`, in their order."""
-    summary: Summary
-    manifest: Mapping[str, Any]
-    """Hashes, versions, seed, resolved recipe, timings."""
-    parallel: int
-    """Questions that were answered at the same time."""
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(report: Report, folder: Path) -> dict[str, Path]:
@@ -74,6 +72,7 @@ def as_dict(report: Report) -> dict[str, Any]:
     return {
         "title": report.title,
         "created": report.created,
+        "advice": asdict(advise(report.summary)),
         "sentences": list(verdict(report.summary)),
         "summary": asdict(report.summary),
         "manifest": dict(report.manifest),
@@ -104,11 +103,11 @@ def as_dict(report: Report) -> dict[str, Any]:
 
 
 def as_html(report: Report) -> str:
-    """Return the page: no script, no network, everything escaped."""
+    """Return the page: no network, one script of its own, everything escaped."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -119,26 +118,34 @@ def as_html(report: Report) -> str:
         "signed": _signed,
         "between": _between,
         "count": _count,
-        "quantity": _quantity,
-        "pretty": _pretty,
+        "quantity": quantity,
         "unbroken": _unbroken,
     }
     summary = report.summary
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html").render(
         report=report,
         summary=summary,
+        advice=advise(summary),
         sentences=verdict(summary),
         metrics=METRICS,
-        costs=COSTS,
+        costs=[c for c in COSTS if any(summary.costs[a][c.name].n for a in summary.arms)],
         slice_titles=SLICE_TITLES,
-        slice_metrics=[m for m in METRICS if m.name in SLICE_METRICS],
+        slice_metrics=[m for m in METRICS if m.name in TAGGED],
         pic_style=STYLE,
         picture=factorial_picture(summary.modes, summary.means[summary.headline]),
         forest=forest_picture(forest_rows(summary), "Paired differences between arms"),
+        more=forest_picture(forest_rows(summary, DESCRIBED), "Further paired differences"),
+        risk=risk_picture(summary.risk),
         factorials=summary.factorials.get(summary.headline, {}),
-        items=_items(report),
+        data=as_script_data(table_of(report)),
+        kinds=sorted({question.kind for question in report.questions}),
+        tags=sorted({tag for question in report.questions for tag in question.tags}),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         manifest=_flat(report.manifest),
         parallel=report.parallel,
+        cached=sum(outcome.cached for outcome in report.outcomes),
         failures=[o for o in report.outcomes if o.answer is None],
     )
 
@@ -146,7 +153,10 @@ def as_html(report: Report) -> str:
 def as_markdown(report: Report) -> str:
     """Return the short form: verdict and tables."""
     summary = report.summary
-    lines = [f"# {report.title}", "", report.created, ""]
+    advice = advise(summary)
+    lines = [f"# {report.title}", "", report.created, "", f"**{advice.title}.**", ""]
+    lines += [*(f"{reason}  " for reason in advice.reasons), "", "What would change it:", ""]
+    lines += [*(f"- {change}" for change in advice.changes), ""]
     lines += [f"{n}. {sentence}" for n, sentence in enumerate(verdict(summary), start=1)]
     for slice_ in dict.fromkeys((summary.headline, ALL)):
         lines += ["", f"## {SLICE_TITLES[slice_]} (n = {summary.slices[slice_]})", ""]
@@ -162,25 +172,22 @@ def as_markdown(report: Report) -> str:
     lines.append("| --- | ---: |" + " ---: |" * len(COSTS))
     for arm in summary.arms:
         cells = [
-            f"{_quantity(summary.costs[arm][c.name].p50, c.unit)} / "
-            f"{_quantity(summary.costs[arm][c.name].p95, c.unit)}"
+            f"{quantity(summary.costs[arm][c.name].p50, c.unit)} / "
+            f"{quantity(summary.costs[arm][c.name].p95, c.unit)}"
             for c in COSTS
         ]
         lines.append(f"| {arm} | {summary.failed[arm]} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def forest_rows(summary: Summary) -> list[Row]:
+def forest_rows(summary: Summary, metrics: Sequence[str] = COMPARED) -> list[Row]:
     """Return the differences worth a picture: each arm against base, combined against the rest."""
-    focus = summary.modes.get("combined", summary.arms[-1])
-    first = summary.modes.get("base", summary.arms[0])
+    pairs = pairs_of_interest(summary.arms, summary.modes)
     rows = []
-    for metric in FORESTED:
-        pairs = [(arm, first) for arm in summary.arms if arm not in (first, focus)]
-        pairs += [(focus, arm) for arm in summary.arms if arm != focus]
+    for metric in metrics:
         for arm, against in pairs:
             found = summary.compare(metric, arm, against)
-            if found is not None:
+            if found is not None and (found.n or metric in COMPARED):
                 rows.append(Row(metric, f"{arm} − {against}", found))
     return rows
 
@@ -193,26 +200,6 @@ def _markdown_table(summary: Summary, slice_: str) -> list[str]:
         cells = [f"{percent(means[m.name].mean)} {_span(means[m.name])}" for m in METRICS]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return lines
-
-
-def _items(report: Report) -> list[dict[str, Any]]:
-    """Return each question with what every arm made of it."""
-    by_place = {
-        (o.question_id, o.arm): (o, card)
-        for o, card in zip(report.outcomes, report.cards, strict=True)
-        if o.repeat == 0
-    }
-    items = []
-    for question in report.questions:
-        cells = [(arm, *by_place[question.id, arm.name]) for arm in report.arms]
-        right = [arm.name for arm, _, card in cells if _succeeded(question, card)]
-        items.append({"question": question, "cells": cells, "right": right})
-    return items
-
-
-def _succeeded(question: Question, card: Mapping[str, Score]) -> bool:
-    metric = "abstention" if not question.answerable else "grounded" if question.facts else "format"
-    return card[metric].value == 1
 
 
 def _span(estimate: Estimate) -> str:
@@ -240,25 +227,9 @@ def _signed(comparison: Comparison | Estimate) -> str:
     return f"{points(found.mean)} points ({interval(found)}{words})"
 
 
-def _quantity(value: float | None, unit: str) -> str:
-    if value is None:
-        return "n/a"
-    if unit == "ms":
-        return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms"
-    return f"{value:.2f}" if unit == "share" else f"{value:.0f}"
-
-
 def _unbroken(sentence: str) -> str:
     """Return the sentence with its numbers kept on one line."""
     return re.sub(r"(?<=\d) (?=%)|(?<=n) (?==)|(?<==) (?=\d)", "\u00a0", sentence)
-
-
-def _pretty(answer: str) -> str:
-    """Return a JSON answer with a line for each key, prose as it is."""
-    value = parsed(answer)
-    if not isinstance(value, dict | list):
-        return answer
-    return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

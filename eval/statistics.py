@@ -4,6 +4,7 @@ The formulas are those of scipy and statsmodels. What is resampled are *clusters
 one source document stand and fall together, so they count as one draw and not as many.
 """
 
+import gc
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -202,7 +203,11 @@ def holm(found: Sequence[Estimate]) -> list[Estimate]:
     if not tested:
         return list(found)
     tests = require("statsmodels.stats.multitest", extra="eval").multipletests
-    adjusted = iter(tests(tested, alpha=SIGNIFICANT, method="holm")[1])
+    gc.freeze()  # statsmodels collects all garbage here, half a second in a process full of models
+    try:
+        adjusted = iter(tests(tested, alpha=SIGNIFICANT, method="holm")[1])
+    finally:
+        gc.unfreeze()
     return [e if e.p is None else replace(e, adjusted=float(next(adjusted))) for e in found]
 
 

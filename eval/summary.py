@@ -11,6 +11,7 @@ from eval.outcome import Outcome
 from eval.power import Power, power
 from eval.question import Question, clusters_of
 from eval.recipe import Arm, by_mode
+from eval.risk import RiskCoverage, risk_coverage
 from eval.score import COSTS, METRICS, Score
 from eval.statistics import (
     Clusters,
@@ -25,6 +26,22 @@ from eval.statistics import (
 
 COMPARED = ("grounded", "facts", "format", "abstention")
 """Metrics on which every pair of arms is compared."""
+DESCRIBED = (
+    "fact_share",
+    "similarity",
+    "rouge",
+    "chrf",
+    "terms",
+    "recall",
+    "ndcg",
+    "citation_precision",
+    "citation_recall",
+)
+"""Metrics on which the arms are compared with base and with combined, on the headline slice."""
+TAGGED = ("grounded", "facts", "format", "abstention")
+MOST_TAGS = 20
+MEAN_RESAMPLES = 1999
+"""The interval of a mean is looked at, not decided by: fewer draws, for hundreds of cells."""
 PLANNED = (
     ("facts", "rag", "base"),
     ("format", "finetuned", "base"),
@@ -48,7 +65,7 @@ class Comparison:
     difference: Estimate
     """`arm` minus `against`; its p is adjusted within the family."""
     family: str
-    """`planned`: named in `PLANNED`; `explored`: every other pair of the slice."""
+    """`planned`: named in `PLANNED`; any other pair is in the family of its metric."""
     power: Power
     """What a comparison of this size and spread can see."""
 
@@ -82,6 +99,8 @@ class Summary:
     arms: tuple[str, ...]
     modes: Mapping[str, str]
     """Mode -> the plain arm of that mode."""
+    untuned: tuple[str, ...]
+    """Arms that retrieve and need no training."""
     slices: Mapping[str, int]
     """Slice -> number of questions; `all` first."""
     clusters: Mapping[str, int]
@@ -90,10 +109,14 @@ class Summary:
     """The slice that the verdict reads: `heldout` where the questions have it, else `all`."""
     means: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
     """Slice -> arm -> metric."""
+    by_tag: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+    """Tag -> arm -> metric, on `TAGGED`; the most frequent tags of two questions or more."""
     comparisons: tuple[Comparison, ...]
     factorials: Mapping[str, Mapping[str, Factorial]]
     """Slice -> metric; empty when one of the four arms is missing."""
     abstention: Mapping[str, Abstention]
+    risk: Mapping[str, RiskCoverage]
+    """Arm -> risk against coverage."""
     costs: Mapping[str, Mapping[str, Cost]]
     failed: Mapping[str, int]
 
@@ -151,11 +174,12 @@ def summarise(
     names = tuple(arm.name for arm in arms)
     modes: dict[str, str] = {mode: arm.name for mode, arm in by_mode(arms).items()}
     headline = HELDOUT if HELDOUT in slices else ALL
+    mean_draws = min(resamples, MEAN_RESAMPLES)
     means = {
         slice_: {
             name: {
                 m.name: estimate(
-                    table.values(name, m.name, ids), clusters, seed=seed, resamples=resamples
+                    table.values(name, m.name, ids), clusters, seed=seed, resamples=mean_draws
                 )
                 for m in METRICS
             }
@@ -168,17 +192,22 @@ def summarise(
     return Summary(
         arms=names,
         modes=modes,
+        untuned=tuple(arm.name for arm in arms if arm.retrieves and not arm.tuned),
         slices={slice_: len(ids) for slice_, ids in slices.items()},
         clusters={s: len({clusters[i] for i in ids}) for s, ids in slices.items()},
         headline=headline,
         means=means,
+        by_tag=_by_tag(table, names, questions, draws),
         comparisons=tuple(
             comparison
             for slice_ in compared
-            for comparison in _comparisons(table, names, modes, slice_, slices[slice_], draws)
+            for comparison in _comparisons(
+                table, names, modes, slice_, slices[slice_], draws, described=slice_ == headline
+            )
         ),
         factorials=_factorials(table, modes, slices, compared, draws),
         abstention={name: _abstention(name, questions, outcomes, draws) for name in names},
+        risk={name: _risk(name, questions, outcomes, cards) for name in names},
         costs={name: _costs(table, name, slices[ALL]) for name in names},
         failed={name: sum(o.arm == name and o.answer is None for o in outcomes) for name in names},
     )
@@ -199,26 +228,63 @@ def _comparisons(
     slice_: str,
     ids: Sequence[str],
     draws: Draws,
+    *,
+    described: bool,
 ) -> list[Comparison]:
-    """Return every pair on every compared metric, each family with Holm's correction."""
+    """Return every pair of a slice, each family with Holm's correction."""
     planned = {(m, frozenset((modes.get(a, ""), modes.get(b, "")))) for m, a, b in PLANNED}
+    wanted = [(metric, b, a) for metric in COMPARED for a, b in combinations(names, 2)]
+    if described:
+        pairs = pairs_of_interest(names, modes)
+        wanted += [(metric, a, b) for metric in DESCRIBED for a, b in pairs]
     found: list[Comparison] = []
-    for metric in COMPARED:
-        for earlier, later in combinations(names, 2):
-            gap = difference(
-                table.values(later, metric, ids),
-                table.values(earlier, metric, ids),
-                draws.clusters,
-                seed=draws.seed,
-                resamples=draws.resamples,
-            )
-            family = "planned" if (metric, frozenset((earlier, later))) in planned else "explored"
-            found.append(Comparison(slice_, metric, later, earlier, gap, family, power(gap)))
+    for metric, arm, against in wanted:
+        gap = difference(
+            table.values(arm, metric, ids),
+            table.values(against, metric, ids),
+            draws.clusters,
+            seed=draws.seed,
+            resamples=draws.resamples,
+        )
+        family = "planned" if (metric, frozenset((arm, against))) in planned else metric
+        found.append(Comparison(slice_, metric, arm, against, gap, family, power(gap)))
     adjusted: dict[int, Estimate] = {}
-    for family in ("planned", "explored"):
+    for family in dict.fromkeys(c.family for c in found):
         places = [n for n, c in enumerate(found) if c.family == family]
         adjusted |= dict(zip(places, holm([found[n].difference for n in places]), strict=True))
     return [replace(c, difference=adjusted[n]) for n, c in enumerate(found)]
+
+
+def pairs_of_interest(names: Sequence[str], modes: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return each arm against base, then combined against every other arm."""
+    focus, first = modes.get("combined", names[-1]), modes.get("base", names[0])
+    pairs = [(arm, first) for arm in names if arm not in (first, focus)]
+    return pairs + [(focus, arm) for arm in names if arm != focus]
+
+
+def _by_tag(
+    table: Table, names: Sequence[str], questions: Sequence[Question], draws: Draws
+) -> dict[str, dict[str, dict[str, Estimate]]]:
+    tags: dict[str, list[str]] = {}
+    for question in questions:
+        for tag in dict.fromkeys(question.tags):
+            tags.setdefault(tag, []).append(question.id)
+    often = sorted((t for t in tags if len(tags[t]) > 1), key=lambda t: (-len(tags[t]), t))
+    return {
+        tag: {
+            name: {
+                metric: estimate(
+                    table.values(name, metric, tags[tag]),
+                    draws.clusters,
+                    seed=draws.seed,
+                    resamples=min(draws.resamples, MEAN_RESAMPLES),
+                )
+                for metric in TAGGED
+            }
+            for name in names
+        }
+        for tag in often[:MOST_TAGS]
+    }
 
 
 def slices_of(questions: Sequence[Question]) -> dict[str, list[str]]:
@@ -243,13 +309,14 @@ def _factorials(
     compared: Sequence[str],
     draws: Draws,
 ) -> dict[str, dict[str, Factorial]]:
-    """Return the 2x2 of each slice; its main effects and interactions are one family."""
+    """Return the 2x2 of each slice; the two main effects and the interaction are a family."""
     if len(modes) < 4:
         return {}
     found: dict[str, dict[str, Factorial]] = {}
     for slice_ in compared:
-        raw = {
-            metric: factorial(
+        found[slice_] = {}
+        for metric in COMPARED:
+            raw = factorial(
                 *(
                     table.values(modes[mode], metric, slices[slice_])
                     for mode in ("base", "rag", "finetuned", "combined")
@@ -258,10 +325,8 @@ def _factorials(
                 seed=draws.seed,
                 resamples=draws.resamples,
             )
-            for metric in COMPARED
-        }
-        effects = holm([e for f in raw.values() for e in (f.retrieval, f.tuning, f.interaction)])
-        found[slice_] = {m: Factorial(*effects[3 * n : 3 * n + 3]) for n, m in enumerate(raw)}
+            effects = holm([raw.retrieval, raw.tuning, raw.interaction])
+            found[slice_][metric] = Factorial(*effects)
     return found
 
 
@@ -288,6 +353,17 @@ def _abstention(
         abstained=len(said),
         unanswerable=len(asked),
     )
+
+
+def _risk(
+    arm: str,
+    questions: Sequence[Question],
+    outcomes: Sequence[Outcome],
+    cards: Sequence[Mapping[str, Score]],
+) -> RiskCoverage:
+    mine = [(o, card) for o, card in zip(outcomes, cards, strict=True) if o.arm == arm]
+    by_id = {question.id: question for question in questions}
+    return risk_coverage(by_id, [o for o, _ in mine], [card for _, card in mine])
 
 
 def _costs(table: Table, arm: str, ids: Sequence[str]) -> dict[str, Cost]:

@@ -51,6 +51,15 @@ def points(value: float) -> str:
     return f"{rounded:+d}".replace("-", "−") if rounded else "0"
 
 
+def quantity(value: float | None, unit: str) -> str:
+    """Return a value of a metric with its unit."""
+    if value is None:
+        return "n/a"
+    if unit == "ms":
+        return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms"
+    return f"{value:.2f}" if unit in ("share", "price") else f"{value:.0f}"
+
+
 def interval(estimate: Estimate) -> str:
     """Return the uncertainty of a difference in words."""
     if estimate.low is None or estimate.high is None:

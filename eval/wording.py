@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,8 @@ GROUPED = re.compile(r"(?<=\d)[,'’\u00a0\u2009\u202f](?=\d{3}(?!\d))")
 MARKER = re.compile(r"\s*\[\d{1,2}\](?!\w)")
 LOOKALIKES = str.maketrans({"−": "-", "‑": "-", "–": "-", "⋅": "·", "∙": "·", "’": "'", "‘": "'"})
 WHOLE = re.compile(r"(?<=\d)\.00(?![\d.])|(?<=\d)\.00(?=\.(?!\d))")
+NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:\.\d+)?(?![.,]?\d)")
+"""A number that is not part of a code such as TF-1410-2."""
 NOT_TEXT = frozenset({"sources"})
 """Keys of a JSON answer that hold passage numbers; a fact "3" must not be found in them."""
 
@@ -47,6 +49,20 @@ def holds(text: str, spelling: str) -> bool:
     return _pattern(spelling).search(normalised(text)) is not None
 
 
+def states(text: str, value: float, units: Sequence[str], tolerance: float) -> bool:
+    """Tell whether `text` states a number within `tolerance` of `value`, in one of `units`.
+
+    Without units, any number that stands for itself counts.
+    """
+    plain = normalised(text)
+    tails = [_pattern_of_unit(unit) for unit in units] or [re.compile("")]
+    slack = tolerance + 1e-9 * max(1.0, abs(value))  # 2.1 is not exactly 2.1 in binary
+    return any(
+        abs(float(number[0]) - value) <= slack and any(t.match(plain, number.end()) for t in tails)
+        for number in NUMBER.finditer(plain)
+    )
+
+
 def normalised(text: str) -> str:
     """Return `text` with everything that does not change its meaning made equal."""
     text = GROUPED.sub("", MARKER.sub("", text))
@@ -70,6 +86,12 @@ def _opening(first: str) -> str:
         # Neither the tail of a longer number nor, after a minus sign, its opposite.
         return r"(?<!\w)(?<!\d[.,])(?<![\s(]-)(?<!^-)"
     return r"(?<!\w)" if first.isalnum() else ""
+
+
+@lru_cache(maxsize=1024)
+def _pattern_of_unit(unit: str) -> re.Pattern[str]:
+    words = normalised(unit.strip())
+    return re.compile(r"\s?" + re.escape(words) + _closing(words[-1:]))
 
 
 def _closing(last: str) -> str:

@@ -1,6 +1,6 @@
 """The nouns of ingestion. What crosses from here into other folders is one of these."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -83,12 +83,17 @@ class Chunk:
     @property
     def heading(self) -> str:
         """The headings path as one line."""
-        return " > ".join(self.headings)
+        return heading_of(self.headings)
 
     @property
     def context(self) -> str:
         """What is embedded and indexed: title and headings give the text its subject."""
         return "\n".join(part for part in (self.title, self.heading, self.text) if part)
+
+
+def heading_of(headings: Iterable[str]) -> str:
+    """Return a path of headings, outermost first, as one line."""
+    return " > ".join(headings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +114,25 @@ class Record:
     """Where its file lies, or lay when it was ingested; None for an upload."""
     kind: str
     metadata: Mapping[str, str]
+
+
+class Entry(NamedTuple):
+    """A document as ingestion looks it up: enough to tell whether its file has changed."""
+
+    id: str
+    source: str
+    path: str | None
+    sha256: str
+    status: str
+
+
+class Failed(NamedTuple):
+    """A file that could not be read, as the registry notes it."""
+
+    id: str
+    collection: str
+    source: str
+    path: Path | None
+    sha256: str
+    """Of its bytes; empty if not even those could be had."""
+    error: str

@@ -9,7 +9,10 @@
     - TooLargeError            over a stated limit: HTTP 413
     - MissingExtraError        an optional package is not installed
     - MissingModelError        a model is not on this machine
-    - MismatchError            an adapter does not fit the prompt or the base model
+    - MismatchError            an adapter or an index was made for another model or prompt
+    - UnauthorizedError        no access key, or none that opens anything: HTTP 401
+    - ForbiddenError           the key is not for this: HTTP 403
+    - RateError                too many requests with one key: HTTP 429
   + DocumentError              one file could not be read; the others go on: HTTP 415
     - OverLimitError           reading it would take more time, memory or space than is allowed
   + EngineError                the language model failed: HTTP 502
@@ -95,10 +98,35 @@ class MissingModelError(UsageError):
 
 
 class MismatchError(UsageError):
-    """An adapter was trained for another prompt or another base model."""
+    """An adapter was trained, or an index made, for another model or prompt."""
 
     code = "mismatch"
     http_status = 409
+
+
+class UnauthorizedError(UsageError):
+    """There is no access key, or it opens nothing."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class ForbiddenError(UsageError):
+    """The access key is not for this."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class RateError(UsageError):
+    """Too many requests came with one access key."""
+
+    code = "rate_limited"
+    http_status = 429
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class DocumentError(GroundtuneError):

@@ -1,12 +1,21 @@
 """The index: registry and vectors kept in step."""
 
+import threading
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from ingest.document import Chunk, Document, Record
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.document import Chunk, Document, Failed, Record
 from ingest.embed import Embedder
+from ingest.errors import StoreError
 from ingest.registry import Registry
-from ingest.vectors import ChromaVectors
+from ingest.stores.vectors import Vectors
+
+FEW, WIDE = 50, 4
+"""A search kept to more documents than `FEW` looks at `WIDE` times as many chunks first."""
 
 
 class Scored(NamedTuple):
@@ -19,29 +28,51 @@ class Scored(NamedTuple):
 class Index:
     """Stores documents with their chunks and finds chunks again, by meaning and by words."""
 
-    def __init__(self, registry: Registry, vectors: ChromaVectors, embedder: Embedder) -> None:
+    def __init__(self, registry: Registry, vectors: Vectors, embedder: Embedder) -> None:
         self.registry = registry
         self.vectors = vectors
         self.embedder = embedder
+        self._writing = threading.RLock()
+        self._staged: set[str] = set()
 
-    def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
-        """Insert a document or replace it. Readers see the old one or the new one, never a mixture.
+    def stage(self, chunks: Sequence[Chunk], rows: NDArray[np.float32]) -> None:
+        """Store the vectors of chunks, shape (len(chunks), dimension), ahead of their documents.
 
-        Vectors go in before the registry's transaction and the old ones leave after it; those in
-        between are noted as pending, so that a run that is killed leaves nothing that `repair`
-        does not find.
+        No reader sees them before `put`. They are noted as pending first, so that a run that is
+        killed leaves nothing that `repair` does not find.
         """
-        old = self.registry.chunk_ids(document.id)
-        new = {chunk.id for chunk in chunks}
-        fresh = [chunk for chunk in chunks if chunk.id not in old]
-        rows = self.embedder.embed([chunk.context for chunk in fresh]) if fresh else None
-        in_doubt = old ^ new
-        self.registry.set_pending(in_doubt)
-        if rows is not None:
-            self.vectors.add(fresh, rows)
-        self.registry.put(document, chunks)
-        self.vectors.remove(sorted(old - new))
-        self.registry.clear_pending(in_doubt)
+        ids = [chunk.id for chunk in chunks]
+        with self._writing:
+            self.registry.set_pending(ids)
+            self.vectors.add(chunks, rows)
+            self._staged.update(ids)
+
+    def put(self, documents: Sequence[tuple[Document, Sequence[Chunk]]]) -> None:
+        """Insert documents or replace them, all in one moment.
+
+        Readers see the old version of each or the new one, never a mixture: what they see is what
+        the registry lists. Vectors go in before its transaction, and those of chunks that left go
+        after it.
+        """
+        with self._writing:
+            for document, chunks in documents:
+                here = self._staged | self.registry.chunk_ids(document.id)
+                if missing := [chunk for chunk in chunks if chunk.id not in here]:
+                    self.stage(missing, self.embedder.embed([c.context for c in missing]))
+            gone = self.registry.put(documents)
+            self._staged -= {chunk.id for _, chunks in documents for chunk in chunks}
+            collections = {document.collection for document, _ in documents}
+            self._forget(gone, collections.pop() if len(collections) == 1 else None)
+
+    def fail(self, failed: Failed) -> None:
+        """Note that a file could not be read; what an earlier version of it left is kept."""
+        with self._writing:
+            self.registry.fail(failed)
+
+    def move(self, document_id: str, *, source: str, path: Path | None) -> None:
+        """Note that the file of a document lies elsewhere now."""
+        with self._writing:
+            self.registry.move(document_id, source=source, path=path)
 
     def delete(self, document_id: str) -> Record:
         """Remove a document with all that was made of it.
@@ -49,23 +80,43 @@ class Index:
         Raises:
             NotFoundError: there is no such document.
         """
-        record, _, chunks = self.registry.document(document_id)
-        ids = [chunk.id for chunk in chunks]
-        self.registry.set_pending(ids)
-        self.registry.remove(document_id)
-        self.vectors.remove(ids)
-        self.registry.clear_pending(ids)
+        with self._writing:
+            record, _, chunks = self.registry.document(document_id)
+            ids = {chunk.id for chunk in chunks}
+            self.registry.set_pending(ids)
+            self.registry.remove(document_id)
+            self._forget(ids, record.collection)
         return record
 
     def repair(self) -> int:
-        """Remove vectors that an interrupted run left without a chunk; return how many."""
-        pending = self.registry.pending()
-        if not pending:
-            return 0
-        stray = sorted(pending - self.registry.chunks(sorted(pending)).keys())
-        self.vectors.remove(stray)
-        self.registry.clear_pending(pending)
-        return len(stray)
+        """Remove vectors that an interrupted run left without a chunk; return how many.
+
+        Not while a run is under way: what it has staged would be removed.
+        """
+        with self._writing:
+            stray = self.registry.stray()
+            self.vectors.remove(sorted(stray))
+            self.registry.clear_pending(self.registry.pending())
+            self._staged.clear()
+            return len(stray)
+
+    def check(self) -> None:
+        """Make sure that both stores answer and that no vector was lost.
+
+        Raises:
+            StoreError: one is down, or there are fewer vectors than chunks.
+        """
+        self.vectors.collections()
+        for collection in self.registry.sizes():
+            found = self.vectors.count(collection)
+            # Counted again after the vectors: another process may have deleted in between.
+            listed = self.registry.sizes().get(collection, 0)
+            if found < listed:
+                raise StoreError(
+                    f"{self.vectors.place} holds {found} vectors of the {listed} passages in "
+                    f"collection {collection!r}: the others were lost.",
+                    hint="groundtune index reembed   (makes those that are missing)",
+                )
 
     def dense(
         self,
@@ -80,12 +131,24 @@ class Index:
         `documents` are the ids of those that are searched; None is all of the collection, and an
         empty one finds nothing.
         """
-        near = self.vectors.search(
-            self.embedder.embed([query])[0],
-            collection=collection,
-            limit=limit,
-            documents=documents,
-        )
+        row = self.embedder.embed([query])[0]
+        if documents is not None and len(documents) > FEW:
+            # A store takes long to look through a long list, and most lists leave little out.
+            wide = self._near(row, collection, limit * WIDE, None)
+            kept = set(documents)
+            found = [scored for scored in wide if scored.chunk.document_id in kept][:limit]
+            if len(found) == limit or len(wide) < limit * WIDE:
+                return found
+        return self._near(row, collection, limit, documents)
+
+    def _near(
+        self,
+        row: NDArray[np.float32],
+        collection: str,
+        limit: int,
+        documents: Collection[str] | None,
+    ) -> list[Scored]:
+        near = self.vectors.search(row, collection=collection, limit=limit, documents=documents)
         chunks = self.registry.chunks([n.chunk_id for n in near])
         return [Scored(chunks[n.chunk_id], n.similarity) for n in near if n.chunk_id in chunks]
 
@@ -101,6 +164,13 @@ class Index:
         found = self.registry.search(query, collection=collection, limit=limit, documents=documents)
         return [Scored(chunk, score) for chunk, score in found]
 
+    def _forget(self, gone: set[str], collection: str | None) -> None:
+        """Remove the vectors of chunks that are listed no longer; None looks everywhere."""
+        if gone:
+            self.vectors.remove(sorted(gone), collection=collection)
+            self.registry.clear_pending(gone)
+
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of files and connections."""
+        self.vectors.close()
         self.registry.close()

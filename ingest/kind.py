@@ -24,6 +24,7 @@ NAMED = {
     **dict.fromkeys(TEXT, "txt"),
     **{".rst": "rst", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv"},
 }
+SURE = 0.3  # of puremagic, whose confidence grows with the length of the signature
 HEAD = 4000  # characters that tell one kind of text from another
 
 
@@ -150,11 +151,13 @@ def _is_mail(head: str, suffix: str) -> bool:
 
 
 def _guess(content: bytes) -> str:
-    """Return what the bytes are, in words: `a PNG image`."""
+    """Return what the bytes are, in words: `binary (Portable Network Graphics file)`."""
     import puremagic
 
     try:
         found = puremagic.magic_string(content[:65536])
     except (puremagic.PureError, ValueError):
         return "binary"
-    return f"binary ({found[0].name or found[0].extension})" if found else "binary"
+    # Below, it goes by two or three bytes that any file may begin with.
+    names = [match.name for match in found if match.confidence >= SURE and match.name]
+    return f"binary ({names[0]})" if names else "binary"

@@ -1,144 +1,109 @@
-"""The registry: documents, their chunks and the full-text index, in SQLite.
+"""The registry: documents, their chunks and the full-text index, in SQLite or PostgreSQL.
 
 It is the truth about what is indexed. A vector whose chunk is not listed here does not exist for a
 reader, so a document is replaced in the one moment in which its transaction commits.
 """
 
 import json
-import re
-import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
-    Column,
     Connection,
     Engine,
-    ForeignKey,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
+    bindparam,
     delete,
     event,
+    exists,
+    func,
     insert,
     select,
-    text,
+    update,
 )
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
-from ingest.document import Chunk, Document, Record
+from ingest.document import Chunk, Document, Entry, Failed, Record, heading_of
 from ingest.errors import NotFoundError, StoreError
+from ingest.path import printable
+from ingest.schema import CHUNKS, DOCUMENTS, FACTS, METADATA, PENDING, STEPS, VERSION
+from ingest.stores.dialect import Dialect, Words, telling_words
+from ingest.stores.postgresql import PostgreSQL
+from ingest.stores.sqlite import Sqlite
 
-SCHEMA_VERSION = 2
-
-METADATA = MetaData()
-DOCUMENTS = Table(
-    "documents",
-    METADATA,
-    Column("id", String(32), primary_key=True),
-    Column("collection", String(64), nullable=False, index=True),
-    Column("source", Text, nullable=False),
-    Column("path", Text),
-    Column("title", Text, nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("sha256", String(64), nullable=False),
-    Column("pages", Integer),
-    Column("error", Text),
-    Column("text", Text, nullable=False),
-    Column("kind", String(16), nullable=False, server_default=""),
-    Column("metadata", Text, nullable=False, server_default="{}"),  # a JSON object of strings
-)
 LISTED = [column for column in DOCUMENTS.c if column.name != "text"]
 """All columns but the long one."""
 UPLOADED = DOCUMENTS.c.path.is_(None)
-CHUNKS = Table(
-    "chunks",
-    METADATA,
-    Column("number", Integer, primary_key=True),  # the full-text index refers to it
-    Column("id", String(32), nullable=False, unique=True),
-    Column("document_id", ForeignKey("documents.id"), nullable=False, index=True),
-    Column("collection", String(64), nullable=False, index=True),
-    Column("source", Text, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("headings", Text, nullable=False),
-    Column("page", Integer),
-    Column("start", Integer, nullable=False),
-    Column("end", Integer, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("ordinal", Integer, nullable=False),
-)
-PENDING = Table(
-    "pending_vectors",  # written to the vector store, or about to leave it, with no commit yet
-    METADATA,
-    Column("chunk_id", String(32), primary_key=True),
-)
-FULL_TEXT = """
-CREATE VIRTUAL TABLE IF NOT EXISTS chunks_fts USING fts5(
-    title, headings, text, tokenize='porter unicode61'
-)
-"""
-
-WEIGHTS = "0.5, 1.0, 1.0"
-"""BM25 weights of title, headings and text. Every chunk of a document shares its title, so a title
-that weighs more lifts all of them alike and hides the one that answers."""
-
-WITHIN = "AND chunks.document_id IN (SELECT value FROM json_each(:documents)) "
-"""One parameter, however many documents there are."""
-
-# fmt: off
-STOP_WORDS = frozenset((
-    "a", "an", "and", "are", "as", "at", "be", "by", "can", "could", "do", "does", "for", "from",
-    "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or",
-    "our", "please", "should", "so", "tell", "than", "that", "the", "their", "them", "then",
-    "there", "these", "they", "this", "to", "was", "we", "what", "when", "where", "which", "who",
-    "why", "will", "with", "would", "you", "your",
-))
-# fmt: on
 
 
 class Registry:
     """Documents and chunks by id, and BM25 over the chunks."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the registry at `path`, making it if it is not there.
+    def __init__(self, place: Path | str) -> None:
+        """Open the registry in the file or the `postgresql://` database at `place`, or make it.
 
         Raises:
-            StoreError: not writable, or written by a newer version.
+            StoreError: not there, not writable, or written by a newer version.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _configure)
+        self._dialect: Dialect = Sqlite(place) if isinstance(place, Path) else PostgreSQL(place)
         try:
+            self._engine = self._dialect.engine()
+            event.listen(self._engine, "handle_error", self._translate)
             with self._engine.begin() as connection:
-                found = connection.execute(text("PRAGMA user_version")).scalar_one()
-                if found > SCHEMA_VERSION:
-                    raise StoreError(
-                        f"{path} has schema {found}; this version reads up to {SCHEMA_VERSION}.",
-                        hint="Upgrade: pip install --upgrade groundtune",
-                    )
-                METADATA.create_all(connection)
-                if found == 1:
-                    _add_metadata(connection)
-                connection.execute(text(FULL_TEXT))
-                connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
-        except DBAPIError as error:
-            raise StoreError(f"{path} cannot be opened: {error.orig}") from None
+                self._bring_forward(connection)
+        except (DBAPIError, OSError) as error:
+            what = error.orig if isinstance(error, DBAPIError) else error.strerror
+            raise StoreError(f"{self.place} cannot be opened: {what}.") from None
+        except StoreError:
+            self.close()
+            raise
 
     @property
     def engine(self) -> Engine:
         """The database, for others who keep their tables in it."""
         return self._engine
 
+    @property
+    def place(self) -> str:
+        """Where the database lies, for people: no password."""
+        return self._dialect.place
+
+    @property
+    def index_id(self) -> str:
+        """What tells this index from others that share a vector store: 12 hex digits."""
+        known = self.fact("index")
+        if known is None:
+            row = {"key": "index", "value": uuid.uuid4().hex[:12]}
+            with self._engine.begin() as connection:
+                connection.execute(self._dialect.insert_new(FACTS).values(row))
+            known = self.fact("index")
+        return str(known)
+
+    def fact(self, key: str) -> str | None:
+        """Return what was noted under `key`, or None."""
+        query = select(FACTS.c.value).where(FACTS.c.key == key)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
+    def facts(self) -> dict[str, str]:
+        """Return all that was noted."""
+        with self._engine.connect() as connection:
+            return {row.key: row.value for row in connection.execute(select(FACTS))}
+
+    def note(self, key: str, value: str) -> None:
+        """Note something about the index, in one step, instead of what was noted before."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(FACTS).where(FACTS.c.key == key))
+            connection.execute(insert(FACTS).values(key=key, value=value))
+
     def documents(self, collection: str | None = None) -> list[Record]:
         """Return the documents of a collection, or of all, by source."""
         query = select(*LISTED).order_by(DOCUMENTS.c.source)
         if collection is not None:
             query = query.where(DOCUMENTS.c.collection == collection)
-        counts = text("SELECT document_id, count(*) FROM chunks GROUP BY document_id")
+        counts = select(CHUNKS.c.document_id, func.count()).group_by(CHUNKS.c.document_id)
         with self._engine.connect() as connection:
             chunks: dict[str, int] = {row[0]: row[1] for row in connection.execute(counts)}
             return [
@@ -178,7 +143,7 @@ class Registry:
         same_source = here.where(DOCUMENTS.c.source == source)
         queries = [same_source]
         if path is not None:
-            queries = [here.where(DOCUMENTS.c.path == str(path)), same_source.where(UPLOADED)]
+            queries = [here.where(DOCUMENTS.c.path == printable(path)), same_source.where(UPLOADED)]
         with self._engine.connect() as connection:
             for query in queries:
                 row = connection.execute(query).mappings().first()
@@ -186,9 +151,19 @@ class Registry:
                     return _record(row, 0)
         return None
 
+    def entries(self, collection: str) -> list[Entry]:
+        """Return what ingestion looks up of each document of a collection, by source."""
+        columns = [DOCUMENTS.c[name] for name in Entry._fields]
+        query = select(*columns).where(DOCUMENTS.c.collection == collection)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(DOCUMENTS.c.source))
+            return [Entry(*row) for row in rows]
+
     def collections(self) -> list[str]:
-        """Return the names of the collections that hold documents."""
-        query = select(DOCUMENTS.c.collection).distinct().order_by(DOCUMENTS.c.collection)
+        """Return the names of the collections that hold something to search."""
+        named = select(DOCUMENTS.c.collection).distinct().subquery()
+        filled = exists().where(CHUNKS.c.collection == named.c.collection)
+        query = select(named.c.collection).where(filled).order_by(named.c.collection)
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
@@ -204,63 +179,91 @@ class Registry:
         with self._engine.connect() as connection:
             return {row["id"]: _chunk(row) for row in connection.execute(query).mappings()}
 
-    def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
-        """Insert a document or replace it, chunks and full text with it, in one transaction."""
+    def put(self, documents: Sequence[tuple[Document, Sequence[Chunk]]]) -> set[str]:
+        """Insert documents or replace them, chunks and full text with them, in one transaction.
+
+        Returns the ids of the chunks that left with earlier versions. In the same moment they are
+        noted as pending, and the chunks that came are so no longer.
+        """
         with self._engine.begin() as connection:
-            _remove(connection, document.id)
+            gone: set[str] = set()
+            for document, chunks in documents:
+                query = select(CHUNKS.c.id).where(CHUNKS.c.document_id == document.id)
+                gone |= set(connection.execute(query).scalars())
+                self._remove(connection, document.id)
+                connection.execute(insert(DOCUMENTS).values(**_document_row(document)))
+                self._add_chunks(connection, [_row(chunk) for chunk in chunks])
+            here = {chunk.id for _, chunks in documents for chunk in chunks}
+            _clear_pending(connection, here)
+            self._set_pending(connection, gone - here)
+        return gone - here
+
+    def fail(self, failed: Failed) -> None:
+        """Note that a file could not be read. What an earlier version of it left stays as it is."""
+        here = DOCUMENTS.c.id == failed.id
+        values: dict[str, Any] = {"status": "failed", "error": failed.error}
+        bare = {
+            "collection": failed.collection,
+            "source": failed.source,
+            "path": None if failed.path is None else printable(failed.path),
+            "title": failed.source,
+            "sha256": failed.sha256,
+            "text": "",
+        }
+        with self._engine.begin() as connection:
+            if connection.execute(update(DOCUMENTS).where(here).values(**values)).rowcount == 0:
+                connection.execute(insert(DOCUMENTS).values(id=failed.id, **bare, **values))
+
+    def move(self, document_id: str, *, source: str, path: Path | None) -> None:
+        """Note that the file of a document lies elsewhere now."""
+        with self._engine.begin() as connection:
             connection.execute(
-                insert(DOCUMENTS).values(
-                    id=document.id,
-                    collection=document.collection,
-                    source=document.source,
-                    path=None if document.path is None else str(document.path),
-                    title=document.title,
-                    status="done",
-                    sha256=document.sha256,
-                    pages=document.pages,
-                    text=document.text,
-                    kind=document.kind,
-                    metadata=json.dumps(dict(document.metadata), ensure_ascii=False),
-                )
+                update(DOCUMENTS)
+                .where(DOCUMENTS.c.id == document_id)
+                .values(source=source, path=None if path is None else printable(path))
             )
-            for chunk in chunks:
-                number = connection.execute(
-                    insert(CHUNKS).values(**_row(chunk))
-                ).inserted_primary_key
-                connection.execute(
-                    text(
-                        "INSERT INTO chunks_fts(rowid, title, headings, text) "
-                        "VALUES (:n, :t, :h, :x)"
-                    ),
-                    {
-                        "n": number[0] if number else None,
-                        "t": chunk.title,
-                        "h": chunk.heading,
-                        "x": chunk.text,
-                    },
-                )
+            connection.execute(
+                update(CHUNKS).where(CHUNKS.c.document_id == document_id).values(source=source)
+            )
+
+    def adopt(self, source: "Registry", document_id: str) -> None:
+        """Take a document over from another registry as it stands there, in one transaction."""
+        with source.engine.connect() as connection:
+            here = select(DOCUMENTS).where(DOCUMENTS.c.id == document_id)
+            document = dict(connection.execute(here).mappings().one())
+            parts = select(*[column for column in CHUNKS.c if column.name != "number"])
+            parts = parts.where(CHUNKS.c.document_id == document_id).order_by(CHUNKS.c.ordinal)
+            chunks = [dict(row) for row in connection.execute(parts).mappings()]
+        with self._engine.begin() as connection:
+            self._remove(connection, document_id)
+            connection.execute(insert(DOCUMENTS).values(document))
+            self._add_chunks(connection, chunks)
 
     def remove(self, document_id: str) -> None:
         """Remove a document with its chunks and full text, in one transaction."""
         with self._engine.begin() as connection:
-            _remove(connection, document_id)
+            self._remove(connection, document_id)
 
     def set_pending(self, ids: Iterable[str]) -> None:
         """Note vectors that may be in the vector store without a chunk in the registry."""
-        rows = [{"chunk_id": chunk_id} for chunk_id in ids]
-        if rows:
-            with self._engine.begin() as connection:
-                connection.execute(insert(PENDING).prefix_with("OR IGNORE"), rows)
+        with self._engine.begin() as connection:
+            self._set_pending(connection, ids)
 
     def clear_pending(self, ids: Iterable[str]) -> None:
         """Forget pending vectors: each is now either listed or gone."""
         with self._engine.begin() as connection:
-            connection.execute(delete(PENDING).where(PENDING.c.chunk_id.in_(list(ids))))
+            _clear_pending(connection, ids)
 
     def pending(self) -> set[str]:
         """Return the vectors that an interrupted run left in doubt."""
         with self._engine.connect() as connection:
             return set(connection.execute(select(PENDING.c.chunk_id)).scalars())
+
+    def stray(self) -> set[str]:
+        """Return the pending vectors that have no chunk."""
+        listed = exists().where(CHUNKS.c.id == PENDING.c.chunk_id)
+        with self._engine.connect() as connection:
+            return set(connection.execute(select(PENDING.c.chunk_id).where(~listed)).scalars())
 
     def search(
         self,
@@ -275,53 +278,104 @@ class Registry:
         A query without a telling word finds nothing. `documents` are the ids of those that are
         searched; None is all of the collection, and an empty one finds nothing.
         """
-        words = [w for w in re.findall(r"\w+", query.casefold()) if w not in STOP_WORDS]
+        words = telling_words(query)
         if not words or (documents is not None and not documents):
             return []
-        match = " OR ".join(f'"{word}"' for word in dict.fromkeys(words))
-        statement = text(
-            f"SELECT chunks.*, -bm25(chunks_fts, {WEIGHTS}) AS score FROM chunks_fts "
-            "JOIN chunks ON chunks.number = chunks_fts.rowid "
-            "WHERE chunks_fts MATCH :match AND chunks.collection = :collection "
-            f"{'' if documents is None else WITHIN}"
-            f"ORDER BY bm25(chunks_fts, {WEIGHTS}), chunks.id LIMIT :limit"
-        )
-        values: dict[str, Any] = {"match": match, "collection": collection, "limit": limit}
-        if documents is not None:
-            values["documents"] = json.dumps(sorted(documents))
         with self._engine.connect() as connection:
-            rows = connection.execute(statement, values).mappings()
-            return [(_chunk(row), float(row["score"])) for row in rows]
+            found = self._dialect.search(
+                connection, words, collection=collection, limit=limit, documents=documents
+            )
+            numbers = [one.number for one in found]
+            rows = connection.execute(select(CHUNKS).where(CHUNKS.c.number.in_(numbers))).mappings()
+            chunks = {row["number"]: _chunk(row) for row in rows}
+        return [(chunks[one.number], one.score) for one in found]
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many chunks each collection has; those without one are left out."""
+        query = select(CHUNKS.c.collection, func.count()).group_by(CHUNKS.c.collection)
+        with self._engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def pages(self, collection: str, *, size: int) -> Iterator[list[Chunk]]:
+        """Yield all chunks of a collection, at most `size` at a time, by their ids."""
+        after = ""
+        here = select(CHUNKS).where(CHUNKS.c.collection == collection)
+        while True:
+            query = here.where(CHUNKS.c.id > after).order_by(CHUNKS.c.id).limit(size)
+            with self._engine.connect() as connection:
+                page = [_chunk(row) for row in connection.execute(query).mappings()]
+            if not page:
+                return
+            yield page
+            after = page[-1].id
 
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
 
+    def _bring_forward(self, connection: Connection) -> None:
+        found = self._dialect.version(connection)
+        if found > VERSION:
+            raise StoreError(
+                f"{self.place} has schema {found}; this version reads up to {VERSION}.",
+                hint="Upgrade: pip install --upgrade groundtune",
+            )
+        METADATA.create_all(connection)
+        for version in range(found or VERSION, VERSION):
+            if version in STEPS:
+                STEPS[version](connection)
+        self._dialect.make_words(connection)
+        if found < VERSION:
+            self._dialect.set_version(connection, VERSION)
 
-def _configure(connection: sqlite3.Connection, _: object) -> None:
-    # WAL lets readers go on while one writes; NORMAL is safe with it against a killed process.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA busy_timeout = 10000")
-    connection.execute("PRAGMA foreign_keys = ON")
+    def _add_chunks(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        numbers = connection.execute(
+            insert(CHUNKS).returning(CHUNKS.c.number, sort_by_parameter_order=True), rows
+        ).scalars()
+        words = [
+            Words(number, row["title"], heading_of(json.loads(row["headings"])), row["text"])
+            for number, row in zip(numbers, rows, strict=True)
+        ]
+        self._dialect.add_words(connection, words)
+
+    def _set_pending(self, connection: Connection, ids: Iterable[str]) -> None:
+        if rows := [{"chunk_id": chunk_id} for chunk_id in ids]:
+            connection.execute(self._dialect.insert_new(PENDING), rows)
+
+    def _remove(self, connection: Connection, document_id: str) -> None:
+        self._dialect.remove_words(connection, document_id)
+        connection.execute(delete(CHUNKS).where(CHUNKS.c.document_id == document_id))
+        connection.execute(delete(DOCUMENTS).where(DOCUMENTS.c.id == document_id))
+
+    def _translate(self, context: ExceptionContext) -> None:
+        """Name what is wrong with the database, wherever it is used."""
+        known = self._dialect.explain(context.original_exception)
+        if known is not None:
+            raise StoreError(known[0], hint=known[1]) from None
 
 
-def _add_metadata(connection: Connection) -> None:
-    """Bring a database of version 1 to version 2."""
-    for column in ("kind VARCHAR(16) NOT NULL DEFAULT ''", "metadata TEXT NOT NULL DEFAULT '{}'"):
-        connection.execute(text(f"ALTER TABLE documents ADD COLUMN {column}"))
+def _clear_pending(connection: Connection, ids: Iterable[str]) -> None:
+    # One by one, because a statement takes some thousands of parameters at most.
+    if rows := [{"one": chunk_id} for chunk_id in ids]:
+        connection.execute(delete(PENDING).where(PENDING.c.chunk_id == bindparam("one")), rows)
 
 
-def _remove(connection: Connection, document_id: str) -> None:
-    connection.execute(
-        text(
-            "DELETE FROM chunks_fts WHERE rowid IN "
-            "(SELECT number FROM chunks WHERE document_id = :id)"
-        ),
-        {"id": document_id},
-    )
-    connection.execute(delete(CHUNKS).where(CHUNKS.c.document_id == document_id))
-    connection.execute(delete(DOCUMENTS).where(DOCUMENTS.c.id == document_id))
+def _document_row(document: Document) -> dict[str, Any]:
+    return {
+        "id": document.id,
+        "collection": document.collection,
+        "source": document.source,
+        "path": None if document.path is None else printable(document.path),
+        "title": document.title,
+        "status": "done",
+        "sha256": document.sha256,
+        "pages": document.pages,
+        "text": document.text,
+        "kind": document.kind,
+        "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
+    }
 
 
 def _row(chunk: Chunk) -> dict[str, Any]:

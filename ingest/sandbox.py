@@ -167,6 +167,8 @@ class _Worker:
             answer = self._receive()
             if answer is not None:
                 break
+        if answer.get("last"):
+            self.end()
         if "error" in answer:
             over = answer["over_limit"]
             raise (OverLimitError if over else DocumentError)(answer["error"], hint=answer["hint"])
@@ -210,7 +212,8 @@ def serve() -> None:
     connection = Connection(arguments["fd"])
     limits = Limits(**arguments["limits"])
     memory = arguments["memory_mb"] * 1_000_000
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     connection.send_bytes(b"null")
     while True:
@@ -220,8 +223,9 @@ def serve() -> None:
         except (EOFError, ConnectionError):
             return
         except MemoryError:
+            resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))  # else not even this can be said
             message = f"It needs more than {arguments['memory_mb']} MB to read."
-            answer = {"error": message, "hint": "", "over_limit": True}
+            answer = {"error": message, "hint": "", "over_limit": True, "last": True}
             connection.send_bytes(json.dumps(answer).encode())
             return  # what is left of the memory is in pieces: a new process begins anew
         connection.send_bytes(json.dumps(answer, ensure_ascii=True).encode())

@@ -12,25 +12,27 @@ NOUN = (
     r"|instruction|instructions|issue|leaflet|list|manual|memo|notice|policy|price list"
     r"|procedure|release|report|revision|specification|standard|terms|version)s?"
 )
+END = (
+    r"(?=[.;]?\s*(?:[\n|]|$)"
+    r"|(?<![Rr]ev)(?<![Nn]o)(?<![Nn]r)(?<![Ee]d)(?<![Vv]er)(?<![Vv]ol)[.;] +[A-Z])"
+)
+"""Where such a statement ends: with its line or sentence, but not after `rev.`"""
 LABEL = re.compile(
     r"(?:^|[\n|]|(?<=\S)(?=\s))[ \t*•-]*(?P<verb>Supersedes|Replaces)[ \t]*:[ \t]*"
     r"(?P<what>[^\n|;]+?)(?=\s*(?:[\n|;]|$)|\s+[A-Z][\w-]*(?: [a-z]\w*){0,3}:\s)"
 )
 """`Supersedes: SB-104 rev. A`, on a line of its own or before the next `Label:`."""
-OPENING = re.compile(
-    r"(?:^|\n|(?<=[.!:] ))Supersedes (?P<what>[^\n|;:]+?)(?=[.;]?\s*(?:\n|\||$)|[.;] +[A-Z])"
-)
+OPENING = re.compile(rf"(?:^|\n|(?<=[.!:] ))Supersedes (?P<what>[^\n|;:]+?){END}")
 """`Supersedes SB-104 rev. A.`"""
 SENTENCE = re.compile(
     rf"\b(?:This|The present)(?: [\w-]+){{0,3}} {NOUN}(?: [A-Z0-9][\w.-]*){{0,2}} "
-    r"(?:hereby |fully )?(?:supersedes|replaces) "
-    r"(?P<what>[^\n;]+?)(?=\.?\s*(?:\n|$)|[.;] +[A-Z])"
+    rf"(?:hereby |fully )?(?:supersedes|replaces) (?P<what>[^\n;]+?){END}"
 )
 """`This list replaces the 2025 price list.`"""
-DOCUMENT = re.compile(
-    rf"\b(?:rev\.?|{NOUN})(?:\b|(?=\W))|\b[A-Z]{{2,}}[- ]?\d|\.[a-z]{{2,5}}\b", re.IGNORECASE
-)
-"""A document: something called so, numbered so, or a file's name."""
+CALLED = re.compile(rf"(?i:\b(?:rev\b|{NOUN}\b)|\.[a-z]{{2,5}}\b)")
+"""A document, called so, or by its file's name."""
+NUMBERED = re.compile(r"\b[A-Z]{2,}[- ]?\d")
+"""`SB-104`: a document where a document is said to be superseded, else perhaps a part."""
 NOTHING = re.compile(r"(?:none|n/?a|nothing|no\b.*|not applicable|-+|–|—)\.?", re.IGNORECASE)
 EVERYTHING = re.compile(r"(?:all|any|every)\b", re.IGNORECASE)
 
@@ -49,6 +51,8 @@ def superseded_by(reading: Reading) -> str:
             line = text[text.rfind("\n", 0, found.start("what")) + 1 : found.start("what")]
             if ";" in line or NOTHING.fullmatch(what) or EVERYTHING.match(what):
                 continue
-            if found.groupdict().get("verb") == "Supersedes" or DOCUMENT.search(what):
+            verb = found.groupdict().get("verb", "")
+            is_numbered = verb != "Replaces" and NUMBERED.search(what)
+            if verb == "Supersedes" or is_numbered or CALLED.search(what):
                 return what
     return ""

@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 from assistant.config import Settings
 from assistant.engines.engine import Engine, Message, Piece, Request, Usage
 from assistant.workspace import Workspace
+from ingest.chunk import Chunker
 from ingest.embed import Embedder
+from ingest.embedding_model import EmbeddingModel
 from ingest.errors import EngineError
+from ingest.index import Index
+from ingest.pipeline import Pipeline
+from ingest.prepare import Parts, Threads
+from ingest.read import read_document
 
 WORD = re.compile(r"\w+")
 DIMENSION = 4096  # wide enough that two words hardly ever share a place
@@ -106,6 +112,11 @@ class SmallWorkspace(Workspace):
         return HashEmbedder()
 
     @cached_property
+    def embedding_model(self) -> EmbeddingModel:
+        """There is no file to take a hash of."""
+        return EmbeddingModel("hash", "hash", DIMENSION)
+
+    @cached_property
     def engine(self) -> Engine:
         """The one it was given."""
         return self._engine
@@ -124,3 +135,18 @@ class SmallWorkspace(Workspace):
 def small_workspace(home: Path, engine: Engine, **sections: dict[str, object]) -> SmallWorkspace:
     """Return a workspace at `home`; `sections` are those of the configuration."""
     return SmallWorkspace(Settings.model_validate({"home": home, **sections}), engine)
+
+
+def small_pipeline(
+    index: Index, *, max_file_mb: int = 1, batch_chunks: int = 8, chunk_tokens: int = 64
+) -> Pipeline:
+    """Return a pipeline that counts tokens in words, with batches that a test can fill."""
+    chunker = Chunker(
+        index.embedder.tokenize,
+        chunk_tokens=chunk_tokens,
+        chunk_overlap=chunk_tokens // 8,
+        max_tokens=256,
+    )
+    parts = Parts(read_document, chunker.chunk, index.embedder)
+    threads = Threads(parts, readers=2, batch_chunks=batch_chunks)
+    return Pipeline(index, threads, max_file_mb=max_file_mb)

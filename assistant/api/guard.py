@@ -1,6 +1,9 @@
 """The gate around the app: who may ask, how much, and what browsers may do with the answer."""
 
+import asyncio
+import ipaddress
 import logging
+import time
 import uuid
 from collections.abc import Collection
 from urllib.parse import urlsplit
@@ -10,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assistant.api.errors import problem, unexpected
+from assistant.api.errors import problem, refused, unexpected
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +29,35 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-JSON_BYTES = 4_000_000  # history included; what a question may hold is checked where it is known
+HEADER_BYTES = 16_000
+JSON_BYTES = 1_000_000  # history included; what a question may hold is checked where it is known
+SLOWEST = 1_000
+"""Bytes a second below which a body counts as held back, `silence_s` after its beginning."""
 SLACK_BYTES = 100_000  # what multipart adds around the files
 
 
 class Guard:
     """Names each request, checks where it comes from, and is the last to catch what breaks."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
-        """Let requests through that are addressed to one of `hosts`."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Collection[str],
+        addresses: bool = False,
+        silence_s: float = 30,
+    ) -> None:
+        """Let requests through that are addressed to one of `hosts`.
+
+        Args:
+            app: what is behind the gate.
+            hosts: names, in small letters.
+            addresses: whether any IP address will do as well: none can be rebound.
+            silence_s: longest wait for a client to take what is sent to it.
+        """
         self.app = app
-        self.hosts = hosts
+        self.hosts = frozenset(host.lower() for host in hosts)
+        self.addresses = addresses
+        self.silence_s = silence_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -56,7 +77,9 @@ class Guard:
                 for name, value in HEADERS.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
-            await send(message)
+            # A client that stops reading must not keep its place at the model for ever.
+            async with asyncio.timeout(self.silence_s):
+                await send(message)
 
         refusal = self._refusal(scope)
         if refusal is not None:
@@ -64,34 +87,40 @@ class Guard:
             return
         try:
             await self.app(scope, receive, guarded)
+        except TimeoutError:
+            log.warning("request %s: the client stopped reading", request_id)
         except Exception:  # the edge: whatever broke is logged, and the caller gets no trace of it
             log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
             if not begun:
-                await JSONResponse(unexpected(request_id), 500)(scope, receive, guarded)
+                await refused(scope["path"], 500, unexpected(request_id))(scope, receive, guarded)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
+        path: str = scope["path"]
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
+            return refused(path, 431, problem("too_large", "The headers are over 16 kB."))
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         # A foreign page can make its own name resolve to this machine (DNS rebinding); then the
         # browser believes it to be the same origin, but the Host header still says that name.
-        if _name(host) not in self.hosts:
+        if _name(host) not in self.hosts and not (self.addresses and _is_address(_name(host))):
             message = f"This service does not answer to the name {host!r}."
-            return JSONResponse(problem("wrong_host", message, "Use http://localhost."), 421)
+            return refused(path, 421, problem("wrong_host", message, "Use http://localhost."))
         # A foreign page can post a form here without asking first. It cannot hide its origin.
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             message = f"A page from {origin} may not use this service."
-            return JSONResponse(problem("foreign_origin", message), 403)
+            return refused(path, 403, problem("foreign_origin", message))
         return None
 
 
 class BodyLimit:
     """Stops reading a request where it grows too large, whatever length it claimed."""
 
-    def __init__(self, app: ASGIApp, upload_bytes: int) -> None:
-        """Allow `upload_bytes` in an upload and a fixed number elsewhere."""
+    def __init__(self, app: ASGIApp, upload_bytes: int, silence_s: float = 30) -> None:
+        """Allow `upload_bytes` in an upload, a fixed number elsewhere, `silence_s` between them."""
         self.app = app
         self.upload_bytes = upload_bytes
+        self.silence_s = silence_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -105,11 +134,21 @@ class BodyLimit:
         claimed = headers.get("content-length", "")
         size = int(claimed) if claimed.isdecimal() and len(claimed) < 20 else 0
         seen = 0
+        whole = False
+        begun = time.monotonic()
 
         async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            if whole:  # what comes now is the client's leaving, whenever that is
+                return await receive()
+            late = time.monotonic() - begun - seen / SLOWEST
+            try:
+                async with asyncio.timeout(min(self.silence_s, 2 * self.silence_s - late)):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "The request's body is not coming.") from None
             seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if max(seen, size) > limit + slack:
                 why = f"The request is larger than {limit / 1_000_000:g} MB."
                 raise HTTPException(413, why)
@@ -123,3 +162,11 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -5,8 +5,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from assistant.audit import Audit
+from assistant.feedback import Feedback
 from assistant.intake import Intake
 from assistant.jobs import Jobs
+from assistant.keys import Keys
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
 
@@ -19,6 +22,9 @@ class Parts:
     jobs: Jobs
     uploads: Uploads
     intake: Intake
+    keys: Keys
+    feedback: Feedback
+    audit: Audit
 
 
 def _parts(request: Request) -> Parts:

@@ -6,6 +6,9 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Proxies that buffer would turn a stream into one late answer."""
+
 
 def event(name: str, data: dict[str, Any]) -> str:
     """Return one event; JSON holds no line break, so one `data` line is enough."""
@@ -14,6 +17,4 @@ def event(name: str, data: dict[str, Any]) -> str:
 
 def stream(events: AsyncIterator[str]) -> StreamingResponse:
     """Return a response that sends `events` as they come."""
-    # Proxies that buffer would turn a stream into one late answer.
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)

@@ -1,10 +1,12 @@
 """What goes over the wire. Stored and computed things have types of their own elsewhere."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from assistant.answer import Ask, parse_model
+from assistant.api.schema import checked_schema
+from assistant.feedback import Opinion
 from assistant.prompt import Turn
 
 
@@ -39,10 +41,20 @@ class AskBody(Wire):
     """Earlier turns, oldest first."""
     top_k: int | None = Field(default=None, ge=1, le=50)
     """Passages to show to the model; the configured number if left out."""
+    filters: dict[str, str | list[str]] = {}
+    """Search only documents that fit: `source` (a glob), `kind`, `title`, `document_id` or a key of
+    their metadata -> a value, or several of which one must fit."""
+    include_superseded: bool = False
+    """Search documents as well that another one takes the place of."""
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     """A JSON schema that the answer is held to."""
     stream: bool = False
     """Send `evidence`, `text`, ... and `done` as server-sent events."""
+
+    @field_validator("schema_")
+    @classmethod
+    def _is_a_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if schema is None else checked_schema(schema)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -50,7 +62,7 @@ class AskBody(Wire):
             raise ValueError("give either `model` or `mode` and `adapter`")
         return self
 
-    def ask(self) -> Ask:
+    def ask(self, request_id: str = "") -> Ask:
         """Return the question as the assistant takes it."""
         mode, adapter = (self.mode, self.adapter) if self.model is None else parse_model(self.model)
         return Ask(
@@ -60,8 +72,26 @@ class AskBody(Wire):
             adapter=adapter,
             history=tuple(Turn(turn.question, turn.answer) for turn in self.history),
             top_k=self.top_k,
+            filters=self.filters or None,
+            include_superseded=self.include_superseded,
             schema=self.schema_,
+            request_id=request_id,
         )
+
+
+class FeedbackBody(Wire):
+    """What somebody says about an answer."""
+
+    request_id: str = Field(pattern="^[0-9a-f]{32}$")
+    """As the answer has it."""
+    rating: Literal["up", "down"]
+    correction: str | None = Field(default=None, max_length=20_000)
+    """What the answer should have been."""
+    comment: str | None = Field(default=None, max_length=4_000)
+
+    def opinion(self) -> Opinion:
+        """Return it as it is kept."""
+        return Opinion(self.request_id, self.rating, self.correction, self.comment)
 
 
 class SearchBody(Wire):
@@ -72,6 +102,13 @@ class SearchBody(Wire):
     k: int | None = Field(default=None, ge=1, le=100)
     """Passages wanted; the configured number if left out."""
     collection: str = "default"
+    filters: dict[str, str | list[str]] = {}
+    """Search only documents that fit: `source` (a glob), `kind`, `title`, `document_id` or a key of
+    their metadata -> a value, or several of which one must fit."""
+    include_superseded: bool = False
+    """Show passages of superseded documents as well, behind the current ones."""
+    explain: bool = False
+    """Say how each passage came to its place, and what was left out."""
 
 
 class Place(Wire):
@@ -95,6 +132,15 @@ class CitationReply(Place):
     quote: str
 
 
+class SupportReply(Wire):
+    """A sentence of the answer that cited passages bear out."""
+
+    text: str
+    markers: list[int]
+    score: float
+    """Share of its telling words that the passages hold, 0 to 1."""
+
+
 class UsageReply(Wire):
     """Tokens."""
 
@@ -111,12 +157,35 @@ class TimingsReply(Wire):
     total: float
 
 
+class NearReply(Wire):
+    """A document that was near, but not near enough."""
+
+    document_id: str
+    source: str
+    title: str
+    similarity: float | None
+
+
+class SearchedReply(Wire):
+    """What was looked through in vain."""
+
+    collection: str
+    documents: int
+    nearest: list[NearReply]
+    text: str
+    """The same as a sentence."""
+
+
 class AskReply(Wire):
     """An answer, and what it rests on."""
 
     answer: str
     abstained: bool
     citations: list[CitationReply]
+    support: list[SupportReply]
+    """The sentences that are cited, in their order."""
+    markers_removed: int
+    """Passage numbers that the model wrote and that nothing bears out."""
     mode: str
     model: str
     adapter: str | None
@@ -124,19 +193,64 @@ class AskReply(Wire):
     timings_ms: TimingsReply
     evidence_dropped: int
     """Passages that were found but did not fit into the window."""
+    history_dropped: int
+    """Earlier turns that did not fit; only `/v1` leaves any out."""
+    strength: float | None
+    """How likely the evidence is to be enough, 0 to 1; null without search or calibration."""
+    searched: SearchedReply | None
+    """What was searched, where the evidence was too weak to ask the model."""
     request_id: str
+
+
+class CopyReply(Wire):
+    """Another document with the same passage, or nearly the same."""
+
+    chunk_id: str
+    document_id: str
+    source: str
+    title: str
+    start: int
+    end: int
+
+
+class ExplanationReply(Wire):
+    """How a passage came to its place."""
+
+    dense_rank: int | None
+    cosine: float | None
+    bm25_rank: int | None
+    bm25: float | None
+    fused: float
+    """dense_weight * cosine / best cosine + (1 - dense_weight) * BM25 / best BM25."""
+    dense_weight: float
+    rerank: float | None
 
 
 class HitReply(Place):
     """A passage found."""
 
     text: str
+    also_in: list[CopyReply]
+    superseded_by: str | None
+    """Source of the newest document in the place of this one's."""
+    explanation: ExplanationReply | None = None
+
+
+class DroppedReply(HitReply):
+    """A passage that was found above the last one shown, and left out."""
+
+    why: str
+    """`duplicate` or `superseded`."""
+    by: str
+    """Source of the document that is shown instead."""
 
 
 class SearchReply(Wire):
     """Passages found, best first."""
 
     hits: list[HitReply]
+    dropped: list[DroppedReply] | None = None
+    """What was left out, where an explanation was asked for."""
 
 
 class QueuedDocument(Wire):
@@ -253,3 +367,34 @@ class ReadyReply(Wire):
     ready: bool
     parts: dict[str, str]
     """`ok`, or what is wrong."""
+
+
+class FeedbackReply(Wire):
+    """What was noted."""
+
+    request_id: str
+    rating: str
+
+
+class OpinionReply(FeedbackReply):
+    """What somebody said, and what it is about."""
+
+    created: float
+    correction: str | None
+    comment: str | None
+    collection: str
+    mode: str
+    model: str
+    adapter: str | None
+    history: list[list[str]]
+    question: str
+    answer: str
+    abstained: bool
+    evidence: list[dict[str, Any]]
+    """The passages in the prompt; `cited` says whether the answer cites it."""
+
+
+class OpinionsReply(Wire):
+    """Feedback, newest first."""
+
+    feedback: list[OpinionReply]

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from assistant.commands.desk import open_desk
+from assistant.commands.search import add_scope
 from assistant.config import Settings
+from assistant.filters import parse_filters
 from assistant.workspace import read_schema
 from ingest.errors import TooLargeError
 
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--collection", default="default", help="where to look")
     parser.add_argument("-k", type=int, metavar="N", help="passages shown to the model")
+    add_scope(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -41,6 +44,8 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "adapter": args.adapter,
         "collection": args.collection,
         "top_k": args.k,
+        "filters": parse_filters(args.filter),
+        "include_superseded": args.include_superseded,
         "schema": None if args.schema is None else read_schema(args.schema),
     }
     with open_desk(settings, "ask") as desk:
@@ -58,6 +63,8 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"    “{' '.join(citation['quote'].split())}”")
     if result["abstained"]:
         lines.append("(The documents do not hold an answer.)")
+        if result["searched"]:
+            lines.append(result["searched"]["text"])
     elif not result["citations"]:
         lines.append("(No passage supports this answer.)")
     took = result["timings_ms"]["total"] / 1000

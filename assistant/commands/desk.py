@@ -21,7 +21,7 @@ def open_desk(settings: Settings, command: str) -> Iterator[LocalWorkspace | Rem
     """
     with own(settings.home, command, wait_s=WAIT_S) as claim:
         if isinstance(claim, Owner):
-            with RemoteWorkspace(str(claim.url)) as remote:
+            with RemoteWorkspace(str(claim.url), key=claim.key) as remote:
                 yield remote
         else:
             with open_workspace(settings) as workspace:

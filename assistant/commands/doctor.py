@@ -11,12 +11,17 @@ from typing import Any, NamedTuple
 
 from assistant.config import Settings
 from assistant.gguf_file import resolve_gguf
+from assistant.stores import open_registry, open_vectors, state_path
+from ingest.embedding_model import REEMBED, remembered
 from ingest.errors import GroundtuneError
 from ingest.model_file import FETCH, resolve, sha256_of
+from ingest.registry import Registry
 
 FREE_GB = 3
 SERVER_S = 5.0  # it need only say its version and the names of its models
 EXTRAS = {"finetune": ["peft", "bitsandbytes", "matplotlib"], "eval": ["ragas", "scipy"]}
+SCALE = {"qdrant": "qdrant_client", "postgresql": "pg8000"}
+"""What a store needs besides the core."""
 
 
 class Finding(NamedTuple):
@@ -38,6 +43,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         _system,
         _models,
         _server,
+        _stores,
         _extras,
         _workspace,
     ]
@@ -118,6 +124,52 @@ def _openai(settings: Settings) -> Finding:
         except GroundtuneError as error:
             return Finding("OpenAI-compatible server", False, error.message, error.hint)
         return Finding("OpenAI-compatible server", True, f"serves {base.name} at {models.url}")
+
+
+def _stores(settings: Settings) -> list[Finding]:
+    """Try the stores; a folder in the workspace that a server may be using is left alone."""
+    store = settings.store
+    missing = [
+        module
+        for kind, module in SCALE.items()
+        if kind in f"{store.vectors} {store.state}" and find_spec(module) is None
+    ]
+    if missing:
+        fix = "pip install 'groundtune[scale]'"
+        return [Finding("stores", False, f"missing {', '.join(missing)}", fix)]
+    if store.state == "sqlite" and not state_path(settings.home).exists():
+        return [Finding("documents", True, f"{state_path(settings.home)} is not there yet")]
+    try:
+        registry = open_registry(store.state, settings.home)
+    except GroundtuneError as error:
+        return [Finding("documents", False, error.message, error.hint)]
+    try:
+        return [_documents(registry), *_vectors(registry, settings)]
+    except GroundtuneError as error:
+        return [Finding("vectors", False, error.message, error.hint)]
+    finally:
+        registry.close()
+
+
+def _documents(registry: Registry) -> Finding:
+    known = remembered(registry)
+    made = "" if known is None else f", embedded with {known.name}"
+    passages = sum(registry.sizes().values())
+    return Finding("documents", True, f"{passages} passages in {registry.place}{made}")
+
+
+def _vectors(registry: Registry, settings: Settings) -> list[Finding]:
+    known = remembered(registry)
+    spec = settings.store.vectors
+    if "://" not in spec or known is None:
+        return []
+    vectors = open_vectors(spec, settings.home, index=registry.index_id, model=known.fingerprint)
+    try:
+        lost = [n for n, size in registry.sizes().items() if vectors.count(n) < size]
+    finally:
+        vectors.close()
+    detail = f"lost in {', '.join(lost)}" if lost else f"all at {vectors.place}"
+    return [Finding("vectors", not lost, detail, REEMBED if lost else "")]
 
 
 def _extras(settings: Settings) -> list[Finding]:

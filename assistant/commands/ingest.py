@@ -9,7 +9,7 @@ from assistant.config import Settings
 from assistant.local import LocalWorkspace
 from assistant.uploads import check_collection_name
 from ingest.errors import UsageError
-from ingest.pipeline import find_files
+from ingest.files import find_files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,16 +3,19 @@
 import argparse
 import errno
 import ipaddress
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from assistant.config import Settings
 from assistant.gguf_file import resolve_gguf
+from assistant.keys import Keys
 from assistant.ownership import Owner, own
+from assistant.workspace import open_workspace
 from ingest.errors import ConflictError, UsageError
 from ingest.model_file import resolve
 
@@ -21,7 +24,12 @@ GOODBYE_S = 5  # how long open streams may go on after Ctrl-C
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (this machine's)")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; others than this machine's own "
+        "need access keys (default: 127.0.0.1)",
+    )
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes any")
 
 
@@ -29,11 +37,11 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Serve until interrupted; return the address that was served.
 
     Raises:
-        UsageError: the host is not this machine, or the port is no port.
+        UsageError: the host or the port is none, or others can reach it and there is no key.
         MissingModelError: a model is not on this machine yet.
         ConflictError: the port is taken, or another process works on the workspace.
     """
-    _check_address(args.host, args.port)
+    public = _check_address(args.host, args.port)
     resolve_gguf(settings.engine.model)
     resolve(settings.embedding.model)
     with own(settings.home, "serve") as claim:
@@ -42,16 +50,21 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 f"This workspace is served already, at {claim.url} (process {claim.pid}).",
                 hint="Use that one, or stop it first.",
             )
+        if public:
+            _check_keys(settings, args.host)
+        own_key = secrets.token_urlsafe(32) if public or settings.security.require_key else ""
         with _listen(args.host, args.port) as listener:
-            name = f"[{args.host}]" if ":" in args.host else args.host
-            url = f"http://{name}:{listener.getsockname()[1]}"
+            port = listener.getsockname()[1]
+            url = _url(args.host, port)
 
             def ready() -> None:
-                claim.announce(url)
+                # A wildcard is where to listen, not where to ask.
+                anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+                claim.announce(_url(anywhere.get(args.host, args.host), port), own_key)
                 sys.stderr.write(f"Groundtune is ready at {url} (Ctrl-C stops it)\n")
                 sys.stderr.flush()
 
-            _serve(settings, args.host, listener, ready)
+            _serve(settings, Place(args.host, public, own_key), listener, ready)
     return {"url": url, "stopped": True}
 
 
@@ -60,18 +73,42 @@ def render(result: dict[str, Any]) -> str:
     return f"Stopped serving at {result['url']}."
 
 
-def _check_address(host: str, port: int) -> None:
+class Place(NamedTuple):
+    """Where a service can be asked, and by whom."""
+
+    host: str
+    public: bool
+    """Whether others than this machine can reach it."""
+    own_key: str
+    """What commands of this machine show it."""
+
+
+def _check_address(host: str, port: int) -> bool:
+    """Return whether others than this machine can reach `host`."""
     if not 0 <= port <= 65535:
         raise UsageError(f"{port} is not a port; ports go from 0 to 65535.")
+    if host == "localhost":
+        return False
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return not ipaddress.ip_address(host).is_loopback
     except ValueError:
-        loopback = False
-    if not loopback:
         raise UsageError(
-            f"{host} can be reached by others, and this service has no access keys yet.",
-            hint="Use --host 127.0.0.1, and a tunnel or an authenticating proxy for others.",
-        )
+            f"{host!r} is not an address to listen on.",
+            hint="Use 127.0.0.1 or 0.0.0.0, and put names into security.hosts.",
+        ) from None
+
+
+def _check_keys(settings: Settings, host: str) -> None:
+    with open_workspace(settings) as workspace:
+        if not Keys(workspace.registry.engine).any():
+            raise UsageError(
+                f"{host} can be reached by others, and there is no access key yet.",
+                hint="groundtune keys create NAME --role admin",
+            )
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -88,13 +125,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _serve(
-    settings: Settings, host: str, listener: socket.socket, ready: Callable[[], None]
+    settings: Settings, place: Place, listener: socket.socket, ready: Callable[[], None]
 ) -> None:
     import uvicorn
 
     from assistant.api.app import create_app
-    from assistant.api.guard import LOOPBACK_HOSTS
-    from assistant.workspace import open_workspace
+    from assistant.api.guard import HEADER_BYTES, LOOPBACK_HOSTS
 
     class Server(uvicorn.Server):
         """Says when it is ready."""
@@ -107,10 +143,22 @@ def _serve(
     workspace = open_workspace(settings)
     try:
         workspace.assistant  # noqa: B018  # what cannot be loaded is better said before serving
-        app = create_app(workspace, hosts=LOOPBACK_HOSTS | {host})
+        app = create_app(
+            workspace,
+            hosts=LOOPBACK_HOSTS | {place.host},
+            public=place.public,
+            own_key=place.own_key,
+        )
         # Nothing may write to stdout but the result: access logs would.
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=GOODBYE_S
+            app,
+            http="h11",  # the other parser has no bound on headers
+            h11_max_incomplete_event_size=HEADER_BYTES,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # a header must not say who is asking
+            server_header=False,
+            timeout_graceful_shutdown=GOODBYE_S,
         )
         # The server raises the signal that ended it again, once it has shut down.
         before = signal.signal(signal.SIGTERM, _interrupt)

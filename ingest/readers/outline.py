@@ -16,6 +16,7 @@ class Outline:
         self._parts: list[str] = []
         self._blocks: list[Block] = []
         self._page: int | None = None
+        self._is_bare = False  # nothing yet below the last heading
         self.metadata: dict[str, str] = {}
         """What the file says of itself."""
 
@@ -29,7 +30,9 @@ class Outline:
             self._title = text
             self._headings = []
             return
+        self._keep_bare(level)
         self._headings = [(n, t) for n, t in self._headings if n < level] + [(level, text)]
+        self._is_bare = True
 
     def paragraph(self, text: str) -> None:
         """Add text to the open section."""
@@ -48,6 +51,7 @@ class Outline:
     def member(self, name: str, reading: Reading) -> None:
         """Add a file that lies inside this one, under its name; its title is the next heading."""
         self._flush()
+        self._is_bare = False
         above = (name,) if _same(reading.title, name) else (name, reading.title)
         for block in reading.blocks:
             self._blocks.append(Block(block.text, above + block.headings, block.page))
@@ -55,10 +59,21 @@ class Outline:
     def reading(self, pages: int | None = None) -> Reading:
         """Return all that was collected."""
         self._flush()
+        self._keep_bare(0)
+        if self._title and not self._blocks:
+            self._blocks.append(Block(self._title))
         return Reading(self._title or self._name, tuple(self._blocks), pages, self.metadata)
+
+    def _keep_bare(self, level: int) -> None:
+        """Make a text of a heading that nothing stood below, before one of `level` follows it."""
+        if self._is_bare and self._headings[-1][0] >= level:
+            *above, (_, text) = self._headings
+            self._blocks.append(Block(text, tuple(text for _, text in above), self._page))
+        self._is_bare = False
 
     def _flush(self) -> None:
         if self._parts:
+            self._is_bare = False
             headings = tuple(text for _, text in self._headings)
             self._blocks.append(Block("\n\n".join(self._parts), headings, self._page))
             self._parts = []

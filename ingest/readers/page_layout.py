@@ -34,6 +34,8 @@ class Segment(NamedTuple):
     bold: bool
     """All of it."""
     words: int
+    is_table: bool = False
+    """A whole table; its text has a line a row."""
 
 
 class Line(NamedTuple):
@@ -42,6 +44,11 @@ class Line(NamedTuple):
     cells: tuple[Segment, ...]
     gap: float
     """Distance to the line above in its column, in points; 0 for the first."""
+
+    @property
+    def is_table(self) -> bool:
+        """It is a whole table."""
+        return self.cells[0].is_table
 
     @property
     def text(self) -> str:

@@ -1,6 +1,7 @@
 """PDF: the text layer, page by page; scanned pages by OCR. Headings are told by size and weight."""
 
 import re
+import statistics
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from ingest.readers.page_layout import (
     segments_of,
     table_of,
 )
-from ingest.readers.pdf_words import words_of
+from ingest.readers.pdf_rules import grids_of, rows_of
+from ingest.readers.pdf_words import Words, words_of
 
 HEADING_RATIO = 1.15
 """A line this much taller than the body text is a heading."""
@@ -95,7 +97,7 @@ def _pages(pdf: Any, job: Job) -> tuple[list[Page], str]:
             pages.append(Page([], [], 1.0, ""))
             continue
         words = words_of(page)
-        segments = segments_of(words.upright)
+        segments = _segments(page, words)
         recognised = ""
         if sum(len(s.text) for s in segments) < SCAN_CHARS and _is_picture(page):
             scans.append(number)
@@ -114,8 +116,32 @@ def _pages(pdf: Any, job: Job) -> tuple[list[Page], str]:
     elif len(scans) > job.limits.ocr_pages:
         unread.append(f"scanned pages: {_listed(scans[job.limits.ocr_pages :])}")
     elif not any(page.segments or page.turned or page.recognised for page in pages):
-        raise DocumentError("The PDF has no text, only pictures, and OCR finds none in them.")
+        pictures = ", only pictures, and OCR finds none in them" if scans else ""
+        raise DocumentError(f"The PDF has no text{pictures}.")
     return pages, "; ".join(unread)
+
+
+def _segments(page: Any, words: Words) -> list[Segment]:
+    """Return lines and cells, and whole tables where rules show their cells."""
+    tables: list[Segment] = []
+    loose = words.upright
+    for grid in grids_of(page) if words.upright and not words.quarter else []:
+        inside = [word for word in loose if grid.holds(word)]
+        rows = rows_of(grid, inside)
+        if rows is None:
+            continue
+        loose = [word for word in loose if not grid.holds(word)]
+        tables.append(
+            Segment(
+                "\n".join(table_lines(rows)),
+                *(grid.down[0].at, grid.down[-1].at, grid.across[-1].at, grid.across[0].at),
+                size=statistics.median(word.size for word in inside),
+                bold=False,
+                words=len(inside),
+                is_table=True,
+            )
+        )
+    return segments_of(loose) + tables
 
 
 def _is_picture(page: Any) -> bool:
@@ -127,7 +153,7 @@ def _is_picture(page: Any) -> bool:
     for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
         left, bottom, right, top = picture.get_bounds()
         covered += max(0.0, right - left) * max(0.0, top - bottom)
-    return covered > SCAN_COVER * width * height
+    return bool(covered > SCAN_COVER * width * height)
 
 
 def _listed(numbers: list[int]) -> str:
@@ -145,28 +171,32 @@ def _metadata(pdf: Any) -> dict[str, str]:
 
 def _drop_running(pages: list[Page]) -> None:
     """Keep running heads and page numbers on the first page that has them, and nowhere else."""
-    places = Counter(key for page in pages for key in {_place(page, s) for s in page.segments})
+    places = Counter(
+        key
+        for number, page in enumerate(pages, start=1)
+        for key in {_place(page, number, segment) for segment in page.segments}
+    )
     often = {
         key
         for key, count in places.items()
         if key is not None and count >= max(RUNNING_PAGES, 0.4 * len(pages))
     }
     kept: set[object] = set()
-    for page in pages:
+    for number, page in enumerate(pages, start=1):
         stay = []
         for segment in page.segments:
-            key = _place(page, segment)
+            key = _place(page, number, segment)
             if key not in often or key not in kept:
                 stay.append(segment)
             kept.add(key)
         page.segments[:] = stay
 
 
-def _place(page: Page, segment: Segment) -> tuple[str, int] | None:
-    """Return what recurs of a segment in the margin: its text but for numbers, and its height."""
-    if page.height * MARGIN < segment.bottom < page.height * (1 - MARGIN):
+def _place(page: Page, number: int, segment: Segment) -> tuple[str, int] | None:
+    """Return what recurs of a segment in the margin: its text but for the page's own number."""
+    if page.height * MARGIN < segment.bottom < page.height * (1 - MARGIN) or segment.is_table:
         return None
-    return re.sub(r"\d+", "0", segment.text), round(segment.bottom / 4)
+    return re.sub(rf"\b{number}\b", "#", segment.text, count=1), round(segment.bottom / 4)
 
 
 def _write(pages: list[Page], outline: Outline) -> None:
@@ -225,12 +255,18 @@ def _paragraphs(lines: list[Line], headings: _Headings, outline: Outline) -> Non
             outline.heading(level, joined(heading))
             heading.clear()
         if paragraph and headings.is_bold_heading(paragraph):
-            outline.heading(len(headings.larger) + 1, joined([line.text for line in paragraph]))
+            outline.heading(
+                max(2, len(headings.larger) + 1), joined([line.text for line in paragraph])
+            )
         else:
             _paragraph(paragraph, outline)
         paragraph.clear()
 
     for line in lines:
+        if line.is_table:
+            close()
+            outline.paragraph(line.text)
+            continue
         its_level = headings.level(line)
         if its_level is not None:
             if paragraph or (heading and (its_level != level or line.gap > line.size * 1.8)):
@@ -256,7 +292,8 @@ def _parts(paragraph: list[Line], line: Line, pitch: float) -> bool:
 def _pitch(lines: list[Line], body: float) -> float:
     """Return the usual distance between two lines of body text, in points."""
     gaps = Counter(round(line.gap, 1) for line in lines if line.size == body and line.gap > 0)
-    return gaps.most_common(1)[0][0] if gaps else body * 1.2
+    often = max(gaps.values(), default=0) / 2
+    return min((gap for gap, count in gaps.items() if count >= often), default=body * 1.2)
 
 
 def _paragraph(lines: list[Line], outline: Outline) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+from collections import Counter
 from typing import Any, NamedTuple
 
 WORD = re.compile(r"[^\s]+")
@@ -27,9 +28,11 @@ class Words(NamedTuple):
     """What stands on a page."""
 
     upright: list[Word]
+    """In the direction of most of the page's text, which is made level first."""
     turned: list[str]
-    """Words that stand on their side, such as a stamp along the margin."""
-    width: float
+    """In another direction, such as a stamp along the margin."""
+    quarter: int
+    """Turns of 90 degrees, anticlockwise, that the page's text is drawn at: mostly 0."""
     height: float
 
 
@@ -38,65 +41,76 @@ def words_of(page: Any) -> Words:
     import pypdfium2.raw as raw
 
     textpage = page.get_textpage()
+    handle = textpage.raw
     try:
-        text = _text(raw, textpage)
-        turn = page.get_rotation()
-        width, height = page.get_size()  # as shown, so after the turn
-        upright: list[Word] = []
-        turned: list[str] = []
+        text = _text(raw, handle, textpage.count_chars())
+        words: list[tuple[int, Word]] = []
         box, matrix = raw.FS_RECTF(), raw.FS_MATRIX()
         font = ctypes.create_string_buffer(64)
         flags = ctypes.c_int()
-        seen: tuple[float, int] = (0.0, 0)  # height and length of the last word's box and font
-        bold = False
-        end = 0
+        end, last_run, bold = 0, 0, False
         for found in WORD.finditer(text):
             first, last = found.start(), found.end() - 1
-            raw.FPDFText_GetLooseCharBox(textpage, first, box)
+            raw.FPDFText_GetLooseCharBox(handle, first, box)
             left, right, bottom, top = box.left, box.right, box.bottom, box.top
             if last > first:
-                raw.FPDFText_GetLooseCharBox(textpage, last, box)
+                raw.FPDFText_GetLooseCharBox(handle, last, box)
                 left, right = min(left, box.left), max(right, box.right)
                 bottom, top = min(bottom, box.bottom), max(top, box.top)
-            raw.FPDFText_GetMatrix(textpage, first, matrix)
-            if abs(matrix.b) > abs(matrix.a) and turn in (0, 180):
-                turned.append(found.group())
-                continue
-            size = raw.FPDFText_GetFontSize(textpage, first)
+            raw.FPDFText_GetMatrix(handle, first, matrix)
+            size = raw.FPDFText_GetFontSize(handle, first)
             size = round(size * (matrix.c**2 + matrix.d**2) ** 0.5, 1) or round(top - bottom, 1)
-            looks = (size, round(top - bottom, 1))
-            if looks != seen or end == 0:
-                raw.FPDFText_GetFontInfo(textpage, first, font, 64, flags)
-                bold = b"bold" in font.value.lower() or b"black" in font.value.lower()
-                seen = looks
+            drawn = raw.FPDFText_GetTextObject(handle, first)
+            run = ctypes.addressof(drawn.contents) if drawn else -1
+            if run != last_run:
+                raw.FPDFText_GetFontInfo(handle, first, font, 64, flags)
+                name = font.value.lower()
+                bold, last_run = b"bold" in name or b"black" in name, run
             word = Word(found.group(), left, right, bottom, top, size, bold, text[end:first])
-            upright.append(_turned(word, turn, width, height) if turn else word)
+            words.append((_quarter(matrix.a, matrix.b), word))
             end = last + 1
-        return Words(upright, turned, width, height)
     finally:
         textpage.close()
+    width, height = page.get_size()  # as shown
+    if page.get_rotation() in (90, 270):
+        width, height = height, width
+    quarter = Counter(quarter for quarter, _ in words).most_common(1)[0][0] if words else 0
+    return Words(
+        [_levelled(word, quarter, width, height) for its, word in words if its == quarter],
+        [word.text for its, word in words if its != quarter],
+        quarter,
+        width if quarter % 2 else height,
+    )
 
 
-def _text(raw: Any, textpage: Any) -> str:
+def _quarter(a: float, b: float) -> int:
+    """Return the quarter turns, anticlockwise, of text whose matrix begins with `a`, `b`."""
+    if abs(a) >= abs(b):
+        return 0 if a >= 0 else 2
+    return 1 if b > 0 else 3
+
+
+def _text(raw: Any, handle: Any, count: int) -> str:
     """Return the page's text, one character for each that pdfium counts."""
-    count = textpage.count_chars()
     buffer = (ctypes.c_ushort * (count + 1))()
-    written = raw.FPDFText_GetText(textpage, 0, count, buffer)
+    written = raw.FPDFText_GetText(handle, 0, count, buffer)
     text = bytes(buffer)[: 2 * (written - 1)].decode("utf-16-le", "surrogatepass")
     if len(text) == count:
         return text
     # It leaves some out, or there are characters of two units: ask for each.
-    units = [raw.FPDFText_GetUnicode(textpage, index) for index in range(count)]
+    units = [raw.FPDFText_GetUnicode(handle, index) for index in range(count)]
     return "".join(chr(unit) if 0 < unit < 0x110000 else " " for unit in units)
 
 
-def _turned(word: Word, turn: int, width: float, height: float) -> Word:
-    """Return where a word is seen on a page that is shown turned clockwise by `turn` degrees."""
+def _levelled(word: Word, quarter: int, width: float, height: float) -> Word:
+    """Return a word where it stands once the page is turned back by `quarter` turns."""
     left, right, bottom, top = word.left, word.right, word.bottom, word.top
-    if turn == 90:
-        left, right, bottom, top = bottom, top, height - right, height - left
-    elif turn == 180:
+    if quarter == 0:
+        return word
+    if quarter == 1:
+        left, right, bottom, top = bottom, top, width - right, width - left
+    elif quarter == 2:
         left, right, bottom, top = width - right, width - left, height - top, height - bottom
-    elif turn == 270:
-        left, right, bottom, top = width - top, width - bottom, left, right
+    else:
+        left, right, bottom, top = height - top, height - bottom, left, right
     return word._replace(left=left, right=right, bottom=bottom, top=top)

@@ -7,7 +7,7 @@ import pytest
 from assistant.answer import Answer, Ask
 from assistant.prompt import Turn
 from ingest.errors import EngineError, MismatchError, NotFoundError, TooLargeError
-from ingest.pipeline import find_files
+from ingest.files import find_files
 from tests.fakes import ScriptedEngine, SmallWorkspace, small_workspace
 
 REFUSAL = "I cannot find this in the documents."

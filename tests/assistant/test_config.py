@@ -28,6 +28,9 @@ def test_defaults_need_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("[retrieval]\ntop_k = 0", "greater than or equal to 1"),
         ("[engine]\nurl = 'localhost:11434'", "engine.url = 'localhost:11434'"),
         ("not toml", "is not TOML"),
+        ("[store]\nvectors = 'faiss'", "store.vectors = 'faiss'"),
+        ("[store]\nvectors = 'chroma:localhost'", "store.vectors = 'chroma:localhost'"),
+        ("[store]\nstate = 'mysql://me:hush@db/x'", r"store.state = 'mysql://me:\*\*\*@db/x'"),
     ],
 )
 def test_a_bad_file_names_itself_the_key_and_the_nearest_one(
@@ -58,6 +61,30 @@ def test_the_environment_wins_and_is_named_as_the_origin(tmp_path: Path) -> None
     assert resolved.settings.home == Path("/x")
     assert resolved.origins["retrieval.top_k"] == "GROUNDTUNE_RETRIEVAL__TOP_K"
     assert resolved.origins["retrieval.candidates"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("sqlite", "sqlite"),
+        ("postgres://me:hu@sh@db/x", "postgresql://me:hu@sh@db/x"),
+        ("postgresql+psycopg2://me:hu@sh@db/x", "postgresql://me:hu@sh@db/x"),
+    ],
+)
+def test_a_database_is_named_plainly_and_its_password_is_not_shown(given: str, meant: str) -> None:
+    settings = load(environ={"GROUNDTUNE_STORE__STATE": given}).settings
+    assert settings.store.state == meant
+    shown = f"{settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+    assert "hu@sh" not in shown
+    assert "sh@" not in shown
+
+
+@pytest.mark.parametrize(
+    "vectors", ["chroma", "qdrant", "chroma:http://db:8000", "qdrant:https://q"]
+)
+def test_every_vector_store_can_be_named(vectors: str) -> None:
+    settings = load(environ={"GROUNDTUNE_STORE__VECTORS": vectors}).settings
+    assert settings.store.vectors == vectors
 
 
 def test_paths_in_a_file_are_taken_from_its_folder(tmp_path: Path) -> None:

@@ -2,14 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from assistant.retrieve import Retriever, fuse, sentences
-from ingest.chunk import Chunker
-from ingest.document import Chunk
+from assistant.retrieve import Retriever, sentences
+from ingest.files import find_files
 from ingest.index import Index
-from ingest.pipeline import Pipeline, find_files
 from ingest.registry import Registry
-from ingest.vectors import ChromaVectors
-from tests.fakes import HashEmbedder
+from ingest.stores.chroma import ChromaVectors
+from tests.fakes import HashEmbedder, small_pipeline
 
 TEXT = """# Pump
 
@@ -28,25 +26,8 @@ The pump is blue. Tighten the collar to 38 N·m with the long key. Wait 5 days b
 def index(tmp_path: Path) -> Index:
     (tmp_path / "pump.md").write_text(TEXT, encoding="utf-8")
     index = Index(Registry(tmp_path / "s.sqlite"), ChromaVectors(tmp_path / "v"), HashEmbedder())
-    chunker = Chunker(HashEmbedder().tokenize, chunk_tokens=64, chunk_overlap=8, max_tokens=256)
-    Pipeline(index, chunker, max_file_mb=1).run(
-        find_files([str(tmp_path / "pump.md")]), collection="default"
-    )
+    small_pipeline(index).run(find_files([str(tmp_path / "pump.md")]), collection="default")
     return index
-
-
-def chunks(*names: str) -> list[Chunk]:
-    return [Chunk(n, "d", "c", "s.md", "T", (), None, 0, 1, n, 0) for n in names]
-
-
-def test_fuse_prefers_the_chunk_that_both_rankings_found() -> None:
-    fused = fuse([chunks("a", "b"), chunks("b", "c")], rrf_k=60)
-    assert [chunk.id for chunk, _ in fused] == ["b", "a", "c"]
-    assert fused[0][1] == pytest.approx(1 / 62 + 1 / 61)
-
-
-def test_fuse_of_nothing_is_nothing() -> None:
-    assert fuse([], rrf_k=60) == []
 
 
 def test_sentences_end_at_full_stops_and_lines_but_not_inside_numbers() -> None:
@@ -60,7 +41,7 @@ def test_sentences_end_at_full_stops_and_lines_but_not_inside_numbers() -> None:
 
 
 def test_evidence_is_the_sentence_that_speaks_to_the_question(index: Index) -> None:
-    retriever = Retriever(index, candidates=10, rrf_k=10, sentences=1)
+    retriever = Retriever(index, candidates=10, dense_weight=0.5, sentences=1)
     (hit,) = retriever.evidence("tighten the collar with the key", k=3)
     assert hit.chunk.text == "Tighten the collar to 38 N·m with the long key."
     text = index.registry.document(hit.chunk.document_id)[1]
@@ -70,7 +51,7 @@ def test_evidence_is_the_sentence_that_speaks_to_the_question(index: Index) -> N
 
 
 def test_no_sentence_is_shown_twice_and_spare_ones_follow(index: Index) -> None:
-    retriever = Retriever(index, candidates=10, rrf_k=10, sentences=2)
+    retriever = Retriever(index, candidates=10, dense_weight=0.5, sentences=2)
     shown = [hit.chunk.text for hit in retriever.evidence("collar", k=3)]
     more = [hit.chunk.text for hit in retriever.evidence("collar", k=3, spare=3)]
     assert len(shown) == 2
@@ -79,12 +60,12 @@ def test_no_sentence_is_shown_twice_and_spare_ones_follow(index: Index) -> None:
 
 
 def test_whole_passages_are_shown_where_sentences_are_off(index: Index) -> None:
-    retriever = Retriever(index, candidates=10, rrf_k=10, sentences=0)
+    retriever = Retriever(index, candidates=10, dense_weight=0.5, sentences=0)
     (hit,) = retriever.evidence("collar", k=3)
     assert "blue" in hit.chunk.text
     assert "EUR 4.00" in hit.chunk.text
 
 
 def test_an_empty_collection_has_no_evidence(index: Index) -> None:
-    retriever = Retriever(index, candidates=10, rrf_k=10, sentences=4)
+    retriever = Retriever(index, candidates=10, dense_weight=0.5, sentences=4)
     assert retriever.evidence("collar", k=3, collection="other") == []

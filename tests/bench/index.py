@@ -6,7 +6,8 @@ from pathlib import Path
 
 from assistant.config import Settings
 from assistant.workspace import Workspace
-from ingest.pipeline import find_files
+from ingest.files import find_files
+from ingest.stores.chroma import ChromaVectors
 from tests.bench.ratio import compare
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "tarnfell"
@@ -29,7 +30,8 @@ def measure(settings: Settings) -> Iterator[str]:
 
 def search(workspace: Workspace) -> str:
     """Hybrid search against one embedding, one raw Chroma query and one raw FTS query."""
-    vectors = workspace.index.vectors
+    assert isinstance(workspace.index.vectors, ChromaVectors)
+    vectors = workspace.index.vectors.collection("default")
     registry = workspace.registry
 
     def ours() -> None:
@@ -39,7 +41,7 @@ def search(workspace: Workspace) -> str:
     def raw() -> None:
         for question in QUESTIONS:
             row = workspace.embedder.embed([question])
-            vectors.collection.query(query_embeddings=row.tolist(), n_results=30)
+            vectors.query(query_embeddings=row.tolist(), n_results=30)
             registry.search(question, collection="default", limit=30)
 
     return compare("search, 3 questions", ours, raw)

@@ -14,7 +14,7 @@ from assistant.workspace import Workspace
 from eval.evaluate import evaluate
 from eval.recipe import Arm, Recipe, read_recipe
 from ingest.errors import ConfigError
-from ingest.pipeline import Upload
+from ingest.files import Upload
 from tests.fakes import ScriptedEngine, SmallWorkspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,24 +1,34 @@
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rouge_score import rouge_scorer
+from sacrebleu.metrics import CHRF
 
 from assistant.answer import Answer
 from eval.cache import Cache
 from eval.metrics import (
     abstention,
+    chrf,
     facts_right,
+    facts_stated,
     format_valid,
     grounded,
     house_terms,
+    ndcg,
     score_all,
     similarities,
 )
 from eval.outcome import Outcome
 from eval.overlap import Overlap
+from eval.price import Prices
 from eval.question import Question
-from eval.recipe import Arm
+from eval.recipe import Arm, Price
 from ingest.embed import Embedder
 
 Say = Callable[..., Answer]
@@ -170,9 +180,101 @@ def test_a_failed_answer_has_no_score_at_all(said: Say, embedder: Embedder, cach
             avoided=(),
             embedder=embedder,
             cache=cache,
+            prices=Prices(()),
         )
     )
     assert all(score.value is None for score in failed.values())
     assert failed["facts"].why == "the arm failed: the engine stopped"
     assert answered["facts"].value == 1
     assert answered.keys() == failed.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Tighten it to 25 N·m.", 1),
+        ("Tighten it to 25.0 Nm.", 1),
+        ("about 25.4 N·m", 1),
+        ("25.6 N·m", 0),
+        ("24.4 N·m", 0),
+        ("25 kg", 0),
+        ("25", 0),
+        ("TF-25 N·m", 0),
+        ("1,025 N·m", 0),
+        ("first 12 N·m, then 25 N·m", 1),
+        ('{"answer": "25 Nm"}', 1),
+    ],
+)
+def test_a_number_is_right_within_its_tolerance_and_with_its_unit(
+    said: Say, text: str, value: float
+) -> None:
+    fact = {"value": 25, "unit": ["N·m", "Nm"], "tolerance": 0.5}
+    assert facts_right(asked(facts=[fact]), said(text)).value == value
+
+
+def test_a_number_may_be_negative_and_need_no_unit(said: Say) -> None:
+    cold = asked(facts=[{"value": -12, "unit": ["°C"]}])
+    assert facts_right(cold, said("down to −12 °C")).value == 1
+    assert facts_right(cold, said("up to 12 °C")).value == 0
+    assert facts_right(asked(facts=[{"value": 7}]), said("There are 7 of them.")).value == 1
+
+
+def test_of_a_set_the_share_that_is_stated_counts(said: Say) -> None:
+    parts = asked(facts=[["pump"], ["hose"], ["filter"]])
+    assert facts_stated(parts, said("A hose and a pump.")).value == pytest.approx(2 / 3)
+    assert facts_right(parts, said("A hose and a pump.")).value == 0
+    assert facts_stated(asked(facts=[]), said("A hose.")).value is None
+
+
+STATELESS = [HealthCheck.function_scoped_fixture]  # the fixtures only make values
+WORDS = st.lists(st.sampled_from("oil the pump twice a year with N·m 25 é".split()), min_size=1)  # noqa: SIM905
+
+
+@given(WORDS, WORDS)
+@settings(max_examples=30, deadline=None, suppress_health_check=STATELESS)
+def test_chrf_and_rouge_agree_with_their_own_packages(
+    said: Say, overlap: Overlap, left: list[str], right: list[str]
+) -> None:
+    answer, reference = " ".join(left), " ".join(right)
+    question = asked(reference=reference)
+    ours = chrf(question, said(answer)).value
+    assert ours == pytest.approx(CHRF().sentence_score(answer, [reference]).score / 100)
+    rouge = asyncio.run(overlap.rouge(question, said(answer))).value
+    theirs = rouge_scorer.RougeScorer(["rougeL"]).score(reference, answer)["rougeL"].fmeasure
+    assert rouge == pytest.approx(theirs)
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), max_size=8),
+    st.sets(st.sampled_from("abcdefgh"), min_size=1, max_size=4),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=STATELESS)
+def test_ndcg_is_that_of_the_textbook(said: Say, shown: list[str], named: set[str]) -> None:
+    question = asked(documents=sorted(named))
+    answer = said("x", shown=shown)
+    ranked = list(dict.fromkeys(shown))
+    gain = sum(1 / np.log2(n + 2) for n, source in enumerate(ranked) if source in named)
+    best = sum(1 / np.log2(n + 2) for n in range(min(len(named), len(ranked))))
+    assert ndcg(question, answer, shown=True).value == pytest.approx(gain / best if best else 0)
+    assert ndcg(question, answer, shown=False).value is None
+
+
+def test_precision_is_the_share_of_shown_documents_that_are_named(
+    said: Say, overlap: Overlap
+) -> None:
+    question = asked(documents=["a.md"])
+    shown = said("x", shown=["a.md", "b.md", "b.md", "c.md"])
+    precision = asyncio.run(overlap.retrieval_precision(question, shown, shown=True))
+    assert precision.value == pytest.approx(1 / 3)
+    nothing = asyncio.run(overlap.retrieval_precision(question, said("x"), shown=True))
+    assert (nothing.value, nothing.why) == (None, "no passage is shown")
+
+
+def test_a_price_adds_tokens_and_time_for_the_model_that_answered(said: Say) -> None:
+    answer = said("x")  # 10 + 5 tokens, 50 ms
+    table = [Price(model="fake", prompt=2, completion=4, hour=3.6), Price(prompt=1000)]
+    per_answer = 2 * 10 / 1e6 + 4 * 5 / 1e6 + 3.6 * 50 / 3.6e6
+    assert Prices(table).of(answer).value == pytest.approx(1000 * per_answer)
+    assert Prices(table[1:]).of(answer).value == pytest.approx(10)
+    assert Prices(table[:1]).of(replace(answer, model="other")).value is None
+    assert Prices(()).of(answer).value is None

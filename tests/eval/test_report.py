@@ -1,4 +1,6 @@
 import asyncio
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -15,9 +17,11 @@ from eval.compare import compare
 from eval.metrics import score_all
 from eval.past import read_report
 from eval.plan import Plan
+from eval.price import Prices
 from eval.question import Question
 from eval.recipe import Arm
-from eval.report import Report, as_html, as_markdown, write_report
+from eval.report import as_dict, as_html, as_markdown, write_report
+from eval.result import Report
 from eval.run import answer_all
 from eval.summary import summarise
 from ingest.embed import Embedder
@@ -42,11 +46,15 @@ def script(ask: Ask) -> str:
 
 @pytest.fixture(scope="module")
 def questions() -> tuple[Question, ...]:
-    about: dict[str, Any] = {"reference": "It is 25 N·m.", "documents": ["a.md"]}
+    about: dict[str, Any] = {"reference": "It is 25 N·m.", "facts": (("25 N·m",),)}
     return (
         *(
             Question(
-                id=f"q{n}", question=f"Q{n}?", facts=(("25 N·m",),), tags=("heldout",), **about
+                id=f"q{n}",
+                question=f"Q{n}?",
+                documents=(f"{n}.md",),
+                tags=("heldout",),
+                **about,
             )
             for n in range(12)
         ),
@@ -75,6 +83,7 @@ def report(
             avoided=("gadget",),
             embedder=embedder,
             cache=cache,
+            prices=Prices(()),
         )
         return outcomes, cards
 
@@ -93,11 +102,15 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.handlers: list[str] = []
         self.open: list[str] = []
-        self.details = 0
+        self.scripts: list[dict[str, str | None]] = []
+        self.policy = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        self.details += tag == "details"
+        if tag == "script":
+            self.scripts.append(dict(attrs))
+        if tag == "meta" and dict(attrs).get("http-equiv") == "Content-Security-Policy":
+            self.policy = str(dict(attrs)["content"])
         for name, value in attrs:
             if name in ("href", "src", "srcset", "action", "data", "style"):
                 self.links.append(f"{name}={value}")
@@ -105,31 +118,64 @@ class Page(HTMLParser):
                 self.handlers.append(name)
 
 
-def test_the_page_needs_no_network_and_runs_nothing(report: Report) -> None:
+def data_of(html: str) -> Any:
+    start = html.index('<script type="application/json" id="data">')
+    return json.loads(html[html.index(">", start) + 1 : html.index("</script>", start)])
+
+
+def test_the_page_needs_no_network_and_runs_its_own_script_alone(report: Report) -> None:
     html = as_html(report)
     page = Page()
     page.feed(html)
-    assert not page.tags & {"script", "link", "img", "iframe", "object", "base", "form"}
+    assert not page.tags & {"link", "img", "iframe", "object", "base", "form"}
     assert page.links == ["href=#failures"]
     assert not page.handlers
+    assert page.scripts == [{"type": "application/json", "id": "data"}, {}]
+    script = html.rpartition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert page.policy == (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    )
+    assert not re.search(r"innerHTML|eval\(|fetch|XMLHttp|https?:|document\.write", script)
     style = html[html.index("<style>") : html.index("</style>")]
     assert not re.search(r"url\(|@import|https?:", style)
-    assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
 
 
 def test_what_an_answer_says_cannot_become_markup(report: Report) -> None:
     html = as_html(report)
-    assert "<script" not in html
-    assert "&lt;script&gt;alert(" in html
+    assert html.count("<script") == 2
+    assert html.count("</script") == 2
+    assert "\\u003cscript\\u003ealert(" in html
     assert "FAIL &lt;script&gt;" in html
+    assert EVIL in data_of(html)["texts"]
 
 
 def test_every_question_shows_every_arm(report: Report) -> None:
+    data = data_of(as_html(report))
+    assert len(data["questions"]) == len(report.questions)
+    assert {len(question["a"]) for question in data["questions"]} == {len(report.arms)}
+    third = data["questions"][3]
+    states = dict(zip(data["arms"], (cell["s"] for cell in third["a"]), strict=True))
+    assert states == {"base": 0, "rag": -1, "finetuned": 0, "combined": 1}
+    combined = third["a"][data["arms"].index("combined")]
+    scores = dict(zip((label for label, _ in data["metrics"]), combined["v"], strict=True))
+    assert (scores["Grounded"], scores["Facts right"]) == (1, 1)
+
+
+def test_a_text_that_many_arms_share_is_kept_once(report: Report) -> None:
+    texts = data_of(as_html(report))["texts"]
+    assert len(texts) == len(set(texts))
+
+
+def test_the_first_screen_advises_and_says_what_would_change_it(report: Report) -> None:
     html = as_html(report)
-    page = Page()
-    page.feed(html)
-    assert page.details == len(report.questions)
-    assert html.count('<section class="arm">') == len(report.questions) * len(report.arms)
+    first = html[: html.index("Which arm is better")]
+    assert "For this data: both, retrieval and tuning" in first
+    assert "What would change this" in first
+    assert "Quality beside cost" in first
+    content = as_dict(report)
+    assert content["advice"]["choice"] == "both"
+    assert f"**{content['advice']['title']}.**" in as_markdown(report)
 
 
 def test_a_failed_answer_is_counted_and_not_averaged(report: Report) -> None:

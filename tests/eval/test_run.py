@@ -73,7 +73,7 @@ def test_an_arm_asks_for_what_it_says(plan: Plan) -> None:
     asks = {arm.name: plan.ask(plan.questions[0], arm) for arm in ARMS}
     assert asks["rag_schema"].schema == {"type": "object"}
     assert asks["rag"].schema is None
-    assert asks["shots"].history == (Turn("How?", "So."),)
+    assert asks["shots"].examples == (Turn("How?", "So."),)
     assert (asks["base"].adapter, asks["combined"].adapter) == (None, "house:v1")
     assert {ask.max_tokens for ask in asks.values()} == {20}
 

@@ -24,16 +24,19 @@ def numbers(
     return Summary(
         arms=tuple(modes.values()),
         modes=modes,
+        untuned=("rag",),
         slices={"all": 40},
         clusters={"all": 40},
         headline="all",
         means={"all": {a: dict.fromkeys(("facts", "format", "grounded"), mean) for a in MODES}},
+        by_tag={},
         comparisons=tuple(
             Comparison("all", *place, found, "planned", power(found))
             for place, found in gaps.items()
         ),
         factorials={},
         abstention={},
+        risk={},
         costs={},
         failed={},
     )

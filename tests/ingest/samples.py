@@ -15,10 +15,11 @@ from fpdf import FPDF
 from PIL import Image, ImageDraw, ImageFont
 from pptx.util import Inches
 
-WORDS = (
+PROSE = (
     "the pump housing needs a new seal ring every season because dirt and pressure wear the rubber"
     " lip so crews check the torque before each start and write the number into the log book"
-).split()
+)
+WORDS = PROSE.split()
 LEFT = [f"Left {n} " + " ".join(WORDS[n % 9 : n % 9 + 5]) for n in range(24)]
 RIGHT = [f"Right {n} " + " ".join(WORDS[n % 7 + 4 : n % 7 + 9]) for n in range(24)]
 PARTS = [

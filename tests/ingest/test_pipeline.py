@@ -1,17 +1,23 @@
 """Ingestion with a real registry and a real Chroma folder; only the embedding model is small."""
 
-from collections.abc import Iterator
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from ingest.chunk import Chunker
+from ingest.document import Chunk
 from ingest.errors import NotFoundError
+from ingest.files import Upload, find_files
 from ingest.index import Index
-from ingest.pipeline import Pipeline, Tally, find_files
 from ingest.registry import Registry
-from ingest.vectors import ChromaVectors
-from tests.fakes import HashEmbedder
+from ingest.stores.chroma import ChromaVectors
+from ingest.tally import FileResult, Tally
+from tests.fakes import HashEmbedder, small_pipeline
 
 
 @pytest.fixture
@@ -35,9 +41,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def ingest(index: Index, *arguments: Path, collection: str = "default") -> Tally:
-    chunker = Chunker(HashEmbedder().tokenize, chunk_tokens=64, chunk_overlap=8, max_tokens=256)
-    pipeline = Pipeline(index, chunker, max_file_mb=1)
-    return pipeline.run(find_files([str(a) for a in arguments]), collection=collection)
+    uploads = find_files([str(a) for a in arguments])
+    return small_pipeline(index).run(uploads, collection=collection)
 
 
 def state(index: Index) -> tuple[set[str], set[str], list[object]]:
@@ -107,9 +112,7 @@ def test_prune_removes_what_is_gone_and_keeps_what_lies_elsewhere(
     other.write_text("# Other\n\nElsewhere.", encoding="utf-8")
     ingest(index, folder, other)
     (folder / "cat.md").unlink()
-    chunker = Chunker(str.split, chunk_tokens=64, chunk_overlap=8, max_tokens=256)
-    pipeline = Pipeline(index, chunker, max_file_mb=1)
-    assert pipeline.prune([folder], collection="default") == 1
+    assert small_pipeline(index).prune([folder], collection="default") == 1
     assert [r.source for r in index.registry.documents()] == ["other.md", "sub/tax.txt"]
 
 
@@ -131,6 +134,157 @@ def test_a_bad_new_version_leaves_the_old_one(index: Index, folder: Path) -> Non
     (folder / "cat.md").write_bytes(b"\xff\xfe\x00")
     assert len(ingest(index, folder).failed) == 1
     assert find(index, "cat mat")[0] == "cat.md"
+
+
+def statuses(index: Index) -> list[tuple[str, str, int]]:
+    return [(r.source, r.status, r.chunks) for r in index.registry.documents()]
+
+
+def test_a_failed_file_is_noted_and_tried_again(index: Index, folder: Path) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
+    for _ in range(2):
+        assert len(ingest(index, folder).failed) == 1
+    assert ("broken.pdf", "failed", 0) in statuses(index)
+    assert "cannot be opened" in (index.registry.documents()[0].error or "")
+    (folder / "broken.pdf").unlink()
+    assert small_pipeline(index).prune([folder], collection="default") == 1
+    assert len(statuses(index)) == 2
+
+
+def test_a_collection_of_failures_cannot_be_searched(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "empty.md").write_bytes(b"")
+    ingest(index, tmp_path / "empty.md", collection="bad")
+    assert index.registry.collections() == []
+    [record] = index.registry.documents("bad")
+    assert index.delete(record.id).status == "failed"
+
+
+def test_a_bad_new_version_is_shown_and_a_good_one_mends_it(index: Index, folder: Path) -> None:
+    ingest(index, folder)
+    before = state(index)
+    good = (folder / "cat.md").read_bytes()
+    (folder / "cat.md").write_bytes(b"")
+    ingest(index, folder)
+    assert statuses(index) == [("cat.md", "failed", 1), ("sub/tax.txt", "done", 1)]
+    assert index.registry.documents()[0].error == "The file is empty."
+    (folder / "cat.md").write_bytes(good)
+    assert ingest(index, folder).updated == 1
+    assert state(index) == before
+
+
+def test_a_moved_file_keeps_its_id_and_is_found_where_it_is(index: Index, folder: Path) -> None:
+    ingest(index, folder)
+    before = {r.source: r.id for r in index.registry.documents()}
+    vectors = index.vectors.ids()
+    (folder / "new").mkdir()
+    (folder / "sub" / "tax.txt").rename(folder / "new" / "tax.txt")
+    tally = ingest(index, folder)
+    assert (tally.moved, tally.unchanged, tally.added, tally.chunks) == (1, 1, 0, 0)
+    [record] = [r for r in index.registry.documents() if r.source == "new/tax.txt"]
+    assert record.id == before["sub/tax.txt"]
+    assert record.path == folder / "new" / "tax.txt"
+    assert find(index, "income tax april") == ["new/tax.txt", "new/tax.txt"]
+    assert index.vectors.ids() == vectors
+    assert small_pipeline(index).prune([folder], collection="default") == 0
+
+
+def test_a_renamed_file_keeps_its_id_and_gets_its_new_title(index: Index, folder: Path) -> None:
+    ingest(index, folder)
+    [before] = [r for r in index.registry.documents() if r.source == "sub/tax.txt"]
+    (folder / "sub" / "tax.txt").rename(folder / "sub" / "income-levy.txt")
+    assert ingest(index, folder).moved == 1
+    [after] = [r for r in index.registry.documents() if r.id == before.id]
+    assert (after.source, after.title) == ("sub/income-levy.txt", "income levy")
+    listed, vectors, _ = state(index)
+    assert listed == vectors
+
+
+def test_a_copied_file_is_a_document_of_its_own(index: Index, folder: Path) -> None:
+    ingest(index, folder)
+    (folder / "copy.md").write_bytes((folder / "cat.md").read_bytes())
+    tally = ingest(index, folder)
+    assert (tally.added, tally.moved, tally.unchanged) == (1, 0, 2)
+
+
+def test_a_new_file_where_a_moved_one_was_is_another_document(index: Index, folder: Path) -> None:
+    ingest(index, folder)
+    (folder / "cat.md").rename(folder / "sub" / "cat.md")
+    ingest(index, folder)
+    (folder / "cat.md").write_text("# Cat\n\nAnother cat.", encoding="utf-8")
+    assert ingest(index, folder).added == 1
+    assert [s for s, _, _ in statuses(index)] == ["cat.md", "sub/cat.md", "sub/tax.txt"]
+
+
+def test_two_copies_that_moved_move_to_two_places(index: Index, folder: Path) -> None:
+    (folder / "copy.md").write_bytes((folder / "cat.md").read_bytes())
+    ingest(index, folder)
+    for name in ("cat.md", "copy.md"):
+        (folder / name).rename(folder / "sub" / name)
+    assert ingest(index, folder).moved == 2
+    assert [s for s, _, _ in statuses(index)] == ["sub/cat.md", "sub/copy.md", "sub/tax.txt"]
+
+
+def test_a_document_of_many_batches_is_there_at_once(index: Index, tmp_path: Path) -> None:
+    sections = [f"## Part {n}\n\nThe number of part {n} is {n * 7}." for n in range(50)]
+    (tmp_path / "long.md").write_text("# Long\n\n" + "\n\n".join(sections), encoding="utf-8")
+    seen: list[int] = []
+
+    class Watching(ChromaVectors):
+        def add(self, chunks: Sequence[Chunk], rows: NDArray[np.float32]) -> None:
+            super().add(chunks, rows)
+            seen.append(len(index.dense("number of part", collection="default", limit=99)))
+
+    index.vectors = Watching(tmp_path / "w" / "vectors")
+    assert ingest(index, tmp_path / "long.md").chunks == 50
+    assert seen == [0] * len(seen)
+    assert len(seen) > 5
+    assert len(index.dense("number of part", collection="default", limit=99)) == 50
+
+
+def test_a_document_deleted_while_it_is_read_again_is_whole_afterwards(
+    index: Index, folder: Path
+) -> None:
+    ingest(index, folder)
+    text = "# Cat\n\nThe cat sat on the mat.\n\n## More\n\nIt sleeps."
+    (folder / "cat.md").write_text(text, encoding="utf-8")
+    [cat] = [r for r in index.registry.documents() if r.source == "cat.md"]
+
+    def uploads() -> Iterator[Upload]:
+        yield from find_files([str(folder / "cat.md")])
+        index.delete(cat.id)  # its old chunk was counted upon
+
+    small_pipeline(index).run(uploads(), collection="default")
+    listed, vectors, _ = state(index)
+    assert listed == vectors
+    assert len(index.registry.chunk_ids(cat.id)) == 2
+
+
+def test_each_file_is_told_of_once(index: Index, folder: Path) -> None:
+    ingest(index, folder / "cat.md")
+    (folder / "empty.md").write_bytes(b"")
+    told: list[FileResult] = []
+    small_pipeline(index).run(find_files([str(folder)]), collection="default", on_file=told.append)
+    assert sorted((r.source, r.outcome) for r in told) == [
+        ("cat.md", "unchanged"),
+        ("empty.md", "failed"),
+        ("sub/tax.txt", "added"),
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are always UTF-8")
+def test_odd_files_fail_by_name_and_stop_nobody(index: Index, folder: Path) -> None:
+    (folder / "loop").symlink_to(folder)
+    os.mkfifo(folder / "pipe.md")
+    (folder / "dangling.md").symlink_to(folder / "nowhere")
+    (folder / os.fsdecode(b"caf\xe9.md")).write_text("# Menu\n\nSoup.", encoding="utf-8")
+    tally = ingest(index, folder)
+    assert tally.added == 2
+    assert {f.source: f.error for f in tally.failed} == {
+        "caf\\xe9.md": "The file's name is not UTF-8. Rename it.",
+        "dangling.md": "No such file or directory",
+        "pipe.md": "It is not a regular file.",
+    }
+    json.dumps(tally.body(), ensure_ascii=False).encode()
 
 
 def test_collections_do_not_see_each_other(index: Index, folder: Path) -> None:
@@ -174,7 +328,7 @@ class Killed(Exception):
 
 
 class DyingRegistry(Registry):
-    def put(self, document: object, chunks: object) -> None:
+    def put(self, documents: object) -> set[str]:
         raise Killed
 
 

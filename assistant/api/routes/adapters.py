@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from assistant.adapter import check_fit
 from assistant.alias import promote, rollback
+from assistant.api.door import Admin, Asker
 from assistant.api.parts import PartsOf
 from assistant.api.wire import AdaptersReply, AliasesReply
 from assistant.bodies import adapter_body
@@ -14,13 +15,13 @@ router = APIRouter(prefix="/api/adapters", tags=["adapters"])
 
 
 @router.get("", response_model=AdaptersReply)
-def adapters(parts: PartsOf) -> dict[str, Any]:
+def adapters(parts: PartsOf, access: Asker) -> dict[str, Any]:
     """List the tuned adapters."""
     return {"adapters": [adapter_body(adapter) for adapter in parts.workspace.adapters.list()]}
 
 
 @router.post("/{name}/promote", response_model=AliasesReply)
-def promoted(parts: PartsOf, name: str) -> dict[str, Any]:
+def promoted(parts: PartsOf, access: Admin, request: Request, name: str) -> dict[str, Any]:
     """Put `name:v2`, or the newest version of `name`, into production if it serves as trained."""
     workspace = parts.workspace
     adapter = workspace.adapters.newest(name)
@@ -30,10 +31,16 @@ def promoted(parts: PartsOf, name: str) -> dict[str, Any]:
         base_sha256=workspace.base_sha256,
     )
     aliases = promote(adapter, engine=workspace.settings.engine.kind)
+    parts.audit.note(
+        "promote", adapter.reference, key=access.key, request_id=request.state.request_id
+    )
     return {"name": adapter.name, **aliases._asdict()}
 
 
 @router.post("/{name}/rollback", response_model=AliasesReply)
-def rolled_back(parts: PartsOf, name: str) -> dict[str, Any]:
+def rolled_back(parts: PartsOf, access: Admin, request: Request, name: str) -> dict[str, Any]:
     """Put the previous version back into production."""
-    return {"name": name, **rollback(parts.workspace.adapters, name)._asdict()}
+    aliases = rollback(parts.workspace.adapters, name)
+    subject = f"{name}:{aliases.production}"
+    parts.audit.note("rollback", subject, key=access.key, request_id=request.state.request_id)
+    return {"name": name, **aliases._asdict()}

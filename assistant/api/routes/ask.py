@@ -4,19 +4,22 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from assistant.answer import Ask, Event, Found, Said
+from assistant.access import Access
+from assistant.answer import Answer, Ask, Event, Finished, Found, Said
 from assistant.api.connection import while_connected
+from assistant.api.door import Asker
 from assistant.api.errors import problem_of, unexpected
 from assistant.api.parts import Parts, PartsOf
 from assistant.api.sse import event, stream
 from assistant.api.wire import AskBody, AskReply
 from assistant.bodies import evidence_body
-from ingest.errors import GroundtuneError, TooLargeError
+from ingest.errors import EngineError, GroundtuneError, TooLargeError
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api", tags=["ask"])
@@ -27,25 +30,44 @@ router = APIRouter(prefix="/api", tags=["ask"])
     response_model=AskReply,
     responses={200: {"content": {"text/event-stream": {}}}},
 )
-async def ask(body: AskBody, parts: PartsOf, request: Request) -> Any:
+async def ask(body: AskBody, parts: PartsOf, access: Asker, request: Request) -> Any:
     """Answer a question; with `stream`, as server-sent events.
 
     The events are `evidence`, any number of `text`, and `done` with the whole body; or `error` as
     the last one, and then there is no answer.
     """
-    question = body.ask()
-    await asyncio.to_thread(_check, question, parts)
-    assistant = parts.workspace.assistant
+    named = body.collection if "collection" in body.model_fields_set else access.home
+    question = replace(body.ask(request.state.request_id), collection=named)
+    await asyncio.to_thread(check, question, parts, access)
     if not body.stream:
-        answer = await while_connected(request, assistant.answer(question))
+        answer = await while_connected(request, answered(question, parts, access))
         return JSONResponse(answer.body())
-    return await _streamed(assistant.stream(question), request)
+    request.state.turnstile.enter()
+    return await _streamed(answering(question, parts, access), request)
 
 
-def _check(ask: Ask, parts: Parts) -> None:
+def check(ask: Ask, parts: Parts, access: Access) -> None:
+    """Refuse a question that is too long, or that asks about nothing its asker can see."""
     check_length(ask.question, parts)
-    if ask.mode in ("rag", "combined"):
-        parts.workspace.check_collection(ask.collection)
+    if ask.mode in ("rag", "combined") or not access.sees(ask.collection):
+        parts.workspace.check_collection(ask.collection, access)
+
+
+async def answering(ask: Ask, parts: Parts, access: Access) -> AsyncIterator[Event]:
+    """Yield the events of an answer, which is remembered before its end is told."""
+    async with aclosing(parts.workspace.assistant.stream(ask)) as events:  # type: ignore[type-var]
+        async for item in events:
+            if isinstance(item, Finished):
+                await asyncio.to_thread(parts.feedback.remember, ask, item.answer, access)
+            yield item
+
+
+async def answered(ask: Ask, parts: Parts, access: Access) -> Answer:
+    """Return the whole answer, which is remembered."""
+    async for item in answering(ask, parts, access):
+        if isinstance(item, Finished):
+            return item.answer
+    raise EngineError("The answer ended before it was finished.")
 
 
 def check_length(question: str, parts: Parts) -> None:
@@ -61,11 +83,12 @@ def check_length(question: str, parts: Parts) -> None:
 async def _streamed(events: AsyncIterator[Event], request: Request) -> StreamingResponse:
     # What is wrong with the request, or keeps the model from beginning, shows before the first
     # event: then it is an ordinary error.
-    first = await while_connected(request, _first(events))
+    first = await while_connected(request, first_of(events))
     return stream(_written(first, events, request.state.request_id))
 
 
-async def _first(events: AsyncIterator[Event]) -> Event:
+async def first_of(events: AsyncIterator[Event]) -> Event:
+    """Return the first event; until it, whatever goes wrong is an ordinary error."""
     return await anext(events)
 
 

@@ -7,13 +7,18 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.datastructures import FormData, UploadFile
 
+from assistant.access import Access
+from assistant.api.door import Asker, Ingester
 from assistant.api.parts import Parts, PartsOf
 from assistant.api.wire import Accepted, DeletedReply, DocumentsReply, FullDocumentReply
 from assistant.bodies import document_body, record_body
 from assistant.intake import Waiting
 from assistant.uploads import base_name, check_collection_name, relative_source
-from ingest.errors import GroundtuneError, UsageError
-from ingest.pipeline import Upload, new_id
+from ingest.document import Chunk, Record
+from ingest.erase import erase_traces
+from ingest.errors import ForbiddenError, GroundtuneError, NotFoundError, UsageError
+from ingest.files import Upload
+from ingest.known import new_id
 
 MAX_FILES = 1000
 FIELDS = {"collection", "source"}
@@ -49,32 +54,60 @@ FORM = {
 
 
 @router.post("", status_code=202, response_model=Accepted, openapi_extra=FORM)
-async def upload(request: Request, parts: PartsOf) -> dict[str, Any]:
+async def upload(request: Request, parts: PartsOf, access: Ingester) -> dict[str, Any]:
     """Take files in; the job that is named in the answer says what becomes of them."""
     async with request.form(max_files=MAX_FILES, max_fields=MAX_FILES + 1) as form:
-        return await asyncio.to_thread(_take, form, parts)
+        return await asyncio.to_thread(_take, form, parts, access, request.state.request_id)
 
 
 @router.get("", response_model=DocumentsReply)
-def documents(parts: PartsOf, collection: str | None = None) -> dict[str, Any]:
-    """List the documents of a collection, or of all."""
-    return {"documents": [record_body(r) for r in parts.workspace.registry.documents(collection)]}
+def documents(parts: PartsOf, access: Asker, collection: str | None = None) -> dict[str, Any]:
+    """List the documents of a collection, or of all that the caller sees."""
+    found = parts.workspace.registry.documents(collection)
+    return {"documents": [record_body(r) for r in found if access.sees(r.collection)]}
 
 
 @router.get("/{document_id}", response_model=FullDocumentReply)
-def document(document_id: str, parts: PartsOf) -> dict[str, Any]:
+def document(document_id: str, parts: PartsOf, access: Asker) -> dict[str, Any]:
     """Show a document with all that was read in it."""
-    return document_body(*parts.workspace.registry.document(document_id))
+    return document_body(*_seen(document_id, parts, access))
 
 
 @router.delete("/{document_id}", response_model=DeletedReply)
-def delete(document_id: str, parts: PartsOf) -> dict[str, Any]:
-    """Remove a document, its passages and its upload."""
-    return {"deleted": parts.intake.delete(document_id).id}
+def delete(document_id: str, parts: PartsOf, access: Ingester, request: Request) -> dict[str, Any]:
+    """Remove a document, its passages, its upload, and the answers that were given from it.
+
+    Nothing of its text stays in the workspace's files.
+    """
+    record, _, _ = _seen(document_id, parts, access)
+    parts.intake.delete(document_id)
+    parts.feedback.forget_document(document_id)
+    erase_traces(parts.workspace.registry.engine)
+    parts.audit.note(
+        "delete",
+        document_id,
+        key=access.key,
+        collection=record.collection,
+        request_id=request.state.request_id,
+    )
+    return {"deleted": document_id}
 
 
-def _take(form: FormData, parts: Parts) -> dict[str, Any]:
-    collection = check_collection_name(_collection(form))
+def _seen(document_id: str, parts: Parts, access: Access) -> tuple[Record, str, list[Chunk]]:
+    """Return a document; one of somebody else's is as unknown as one that never was."""
+    record, text, chunks = parts.workspace.registry.document(document_id)
+    if not access.sees(record.collection):
+        raise NotFoundError(
+            f"There is no document {document_id!r}.", hint="groundtune documents list"
+        )
+    return record, text, chunks
+
+
+def _take(form: FormData, parts: Parts, access: Access, request_id: str) -> dict[str, Any]:
+    given = _collection(form)
+    collection = check_collection_name(access.home if given is None else given)
+    if not access.sees(collection):
+        raise ForbiddenError(f"This key cannot write to the collection {collection!r}.")
     files = [v for _, v in form.multi_items() if isinstance(v, UploadFile)]
     sources = _sources(form, files)
     job = parts.jobs.add(collection, total=len(files))
@@ -93,14 +126,22 @@ def _take(form: FormData, parts: Parts) -> dict[str, Any]:
         for source in sources
     ]
     parts.intake.submit(job, waiting)
+    for document in listed:
+        parts.audit.note(
+            "ingest",
+            document["id"],
+            key=access.key,
+            collection=collection,
+            request_id=request_id,
+        )
     return {"job_id": job.id, "documents": listed}
 
 
-def _collection(form: FormData) -> str:
+def _collection(form: FormData) -> str | None:
     given = form.getlist("collection")
     if len(given) > 1 or not all(isinstance(value, str) for value in given):
         raise UsageError("`collection` must be one text field.")
-    return str(given[0]) if given else "default"
+    return str(given[0]) if given else None
 
 
 def _sources(form: FormData, files: list[UploadFile]) -> list[str]:

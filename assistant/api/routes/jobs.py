@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from assistant.access import Access
+from assistant.api.door import Ingester
 from assistant.api.parts import PartsOf
 from assistant.api.sse import event, stream
 from assistant.api.wire import JobReply
 from assistant.jobs import Job, Jobs
+from ingest.errors import NotFoundError
 
 POLL_S = 0.2
 
@@ -18,16 +21,27 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 
 @router.get("/{job_id}", response_model=JobReply)
-def job(job_id: str, parts: PartsOf) -> dict[str, Any]:
+def job(job_id: str, parts: PartsOf, access: Ingester) -> dict[str, Any]:
     """Show how far a job is."""
-    return parts.jobs.get(job_id).body()
+    return _seen(parts.jobs, job_id, access).body()
 
 
 @router.get("/{job_id}/events", responses={200: {"content": {"text/event-stream": {}}}})
-async def events(job_id: str, parts: PartsOf) -> StreamingResponse:
+async def events(
+    job_id: str, parts: PartsOf, access: Ingester, request: Request
+) -> StreamingResponse:
     """Follow a job: `progress` whenever it moves, and `done` or `failed` as the last event."""
-    first = await asyncio.to_thread(parts.jobs.get, job_id)
+    first = await asyncio.to_thread(_seen, parts.jobs, job_id, access)
+    request.state.turnstile.enter()
     return stream(_followed(parts.jobs, first))
+
+
+def _seen(jobs: Jobs, job_id: str, access: Access) -> Job:
+    """Return a job; one of somebody else's is as unknown as one that never was."""
+    job = jobs.get(job_id)
+    if not access.sees(job.collection):
+        raise NotFoundError(f"There is no job {job_id!r}.")
+    return job
 
 
 async def _followed(jobs: Jobs, job: Job) -> AsyncIterator[str]:

@@ -1,14 +1,19 @@
 import json
+import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from assistant.api.app import create_app
+from assistant.keys import Keys
 from tests.fakes import ScriptedEngine, SmallWorkspace, small_workspace
 
 URL = "http://127.0.0.1:8000"
@@ -43,6 +48,12 @@ class Service(NamedTuple):
             time.sleep(0.01)
         raise AssertionError("the job does not end")
 
+    def key(self, *roles: str, collections: Collection[str] | None = None) -> dict[str, str]:
+        """Make a key; return the headers that show it."""
+        keys = Keys(self.workspace.registry.engine)
+        _, text = keys.create("someone", roles=roles, collections=collections)
+        return {"Authorization": f"Bearer {text}"}
+
     def documents(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.client.get("/api/documents").json()["documents"]
         return found
@@ -71,3 +82,31 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
         name, data = block.split("\n")
         found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return found
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """Serve an app on a real socket; yields its address."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def tuned(workspace: SmallWorkspace, reference: str) -> None:
+    """Put an adapter that fits into the workspace."""
+    folder = workspace.adapters.folder.joinpath(*reference.split(":"))
+    folder.mkdir(parents=True)
+    manifest = {
+        "prompt_fingerprint": workspace.prompt_fingerprint,
+        "base_sha256": workspace.base_sha256,
+        "created": "2026-03-01T12:00:00+00:00",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -1,18 +1,14 @@
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from assistant.api.app import create_app
 from assistant.remote import RemoteWorkspace
 from ingest.errors import EngineUnavailableError, NotFoundError, TooLargeError, UsageError
-from ingest.pipeline import Upload, find_files
-from tests.assistant.api.conftest import PUMP
+from ingest.files import Upload, find_files
+from tests.assistant.api.conftest import PUMP, listening
 from tests.fakes import ScriptedEngine, small_workspace
 
 
@@ -22,15 +18,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("home")
     engine = ScriptedEngine("The latch screws are tightened to 2.1 N.m.")
     app = create_app(small_workspace(home, engine, limits={"upload_mb": 1, "question_chars": 200}))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with listening(app) as address:
+        yield address
 
 
 @pytest.fixture
@@ -55,13 +44,18 @@ def test_a_folder_is_ingested_through_the_server_and_keeps_its_paths(
     assert seen[-1] == (3, 3)
     assert seen == sorted(seen)
     documents = remote.documents("attic")["documents"]
-    assert [d["source"] for d in documents] == ["lists/sculpin.md", "manuals/sculpin.md"]
+    assert [(d["source"], d["status"], d["chunks"]) for d in documents] == [
+        ("broken.pdf", "failed", 0),
+        ("lists/sculpin.md", "done", 2),
+        ("manuals/sculpin.md", "done", 2),
+    ]
+    assert documents[0]["error"] == tally["failed"][0]["error"]
     body = remote.ask({"question": "Latch screws?", "mode": "rag", "collection": "attic"})
     assert body["citations"][0]["source"].endswith("sculpin.md")
     [hit] = remote.search("hose hours", k=1, collection="attic")["hits"]
     assert "400 hours" in hit["text"]
     for document in documents:
-        assert remote.document(document["id"])["text"]
+        assert bool(remote.document(document["id"])["text"]) == (document["status"] == "done")
         assert remote.delete(document["id"]) == {"deleted": document["id"]}
     assert remote.documents("attic") == {"documents": []}
 

@@ -6,6 +6,7 @@ from fastapi.testclient import TestClient
 
 from assistant.api.app import PAGE, create_app
 from ingest.errors import EngineUnavailableError
+from tests import chroma_server
 from tests.assistant.api.conftest import PUMP, Serve
 from tests.fakes import ScriptedEngine, small_workspace
 
@@ -31,6 +32,36 @@ def test_readiness_names_the_part_that_is_down(serve: Serve) -> None:
     parts = response.json()["parts"]
     assert parts.pop("engine") == "Nobody is there."
     assert set(parts.values()) == {"ok"}
+
+
+def test_readiness_names_a_vector_store_that_lost_its_data(serve: Serve) -> None:
+    service = serve()
+    service.upload("pump.md", PUMP)
+    vectors = service.workspace.index.vectors
+    vectors.remove(sorted(vectors.ids()))
+    response = service.client.get("/readyz")
+    assert response.status_code == 503
+    parts = response.json()["parts"]
+    assert "holds 0 vectors of the 2 passages in collection 'default'" in parts.pop("vectors")
+    assert set(parts.values()) == {"ok"}
+
+
+def test_a_vector_store_that_goes_down_is_named_and_search_says_so(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with chroma_server.started(tmp_path / "chroma") as url:
+        service = serve(store={"vectors": f"chroma:{url}"})
+        service.upload("pump.md", PUMP)
+        assert service.client.get("/readyz").status_code == 200
+    response = service.client.get("/readyz")
+    assert response.status_code == 503
+    parts = response.json()["parts"]
+    assert f"The Chroma server at {url} does not do its work" in parts.pop("vectors")
+    assert set(parts.values()) == {"ok"}
+    found = service.client.post("/api/search", json={"query": "latch screws"})
+    assert found.status_code == 503
+    assert found.json()["error"]["code"] == "store_unavailable"
+    assert "chroma run" in found.json()["error"]["hint"]
 
 
 def test_without_adapters_the_list_is_empty(serve: Serve) -> None:

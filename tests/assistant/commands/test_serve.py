@@ -13,7 +13,9 @@ import pytest
 
 from assistant.commands import serve
 from assistant.config import Settings
+from assistant.keys import Keys
 from assistant.ownership import NOTE, Owner, own
+from assistant.workspace import open_workspace
 from ingest.errors import ConflictError, MissingModelError, UsageError
 from ingest.model_file import fetch
 
@@ -34,10 +36,31 @@ def run(settings: Settings, *arguments: str) -> dict[str, object]:
     return serve.run(parser.parse_args(arguments), settings)
 
 
-def test_an_address_that_others_can_reach_is_refused(tmp_path: Path) -> None:
-    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
-        with pytest.raises(UsageError, match="no access keys"):
-            run(Settings(home=tmp_path), "--host", host)
+def on_disk(tmp_path: Path) -> Settings:
+    """Return settings whose model is there, though it is none."""
+    model = tmp_path / "model.gguf"
+    model.touch()
+    return Settings.model_validate({"home": tmp_path, "engine": {"model": f"file:{model}"}})
+
+
+def test_without_a_key_nothing_is_served_to_others(tmp_path: Path) -> None:
+    settings = on_disk(tmp_path)
+    for host in ("0.0.0.0", "::", "192.0.2.1"):
+        with pytest.raises(UsageError, match="no access key yet") as caught:
+            run(settings, "--host", host)
+    assert "keys create" in caught.value.hint
+    with pytest.raises(UsageError, match="not an address"):
+        run(settings, "--host", "example.org")
+
+
+def test_a_revoked_key_does_not_open_the_service_to_others(tmp_path: Path) -> None:
+    settings = on_disk(tmp_path)
+    with open_workspace(settings) as workspace:
+        keys = Keys(workspace.registry.engine)
+        key, _ = keys.create("anna", roles=["ask"], collections=None)
+        keys.revoke(key.id)
+    with pytest.raises(UsageError, match="no access key yet"):
+        run(settings, "--host", "0.0.0.0")
 
 
 def test_a_number_that_is_no_port_is_refused(tmp_path: Path) -> None:
@@ -55,9 +78,7 @@ def test_a_missing_model_is_told_before_anything_is_opened(tmp_path: Path) -> No
 
 
 def test_a_taken_port_is_told_with_another_one(tmp_path: Path) -> None:
-    model = tmp_path / "model.gguf"
-    model.touch()
-    settings = Settings.model_validate({"home": tmp_path, "engine": {"model": f"file:{model}"}})
+    settings = on_disk(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConflictError, match=f"Port {port} is taken") as caught:

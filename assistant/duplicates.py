@@ -1,0 +1,58 @@
+"""Duplicates: the same passage, or nearly the same, in more than one document."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from assistant.hit import Dropped, Findings, Hit
+
+WORD = re.compile(r"[^\W_]+(?:[-.,/·][^\W_]+)*")
+SHINGLE = 3
+ALIKE = 0.85
+"""Share of the word triples of two passages, of all that either has, from which they count as one.
+A passage of 60 words may differ in one or two of them."""
+FEW_WORDS = 8
+"""Shorter passages, such as a row of a table, are the same only in the same context: "Seal: EUR 4"
+under two products is two prices."""
+
+
+class _Print:
+    """What a passage is compared by."""
+
+    def __init__(self, hit: Hit) -> None:
+        words = WORD.findall(hit.chunk.text.casefold())
+        if len(words) < FEW_WORDS:
+            words = WORD.findall(hit.chunk.context.casefold())
+        self.words = tuple(words)
+        # Two revisions of a text that differ in a number differ in all that matters.
+        self.numbers = sorted(word for word in words if any(c.isdigit() for c in word))
+        self.shingles = {self.words[i : i + SHINGLE] for i in range(len(words) - SHINGLE + 1)}
+
+    def like(self, other: "_Print") -> bool:
+        if self.words == other.words:
+            return True
+        if self.numbers != other.numbers or not self.shingles or not other.shingles:
+            return False
+        common = len(self.shingles & other.shingles)
+        return common >= ALIKE * (len(self.shingles) + len(other.shingles) - common)
+
+
+def collapse(hits: Sequence[Hit]) -> Findings:
+    """Keep the best of each group of like passages; it names the others as its `copies`.
+
+    Passages of one document are never taken for copies of each other: neighbours overlap.
+    """
+    kept: list[Hit] = []
+    prints: list[_Print] = []
+    dropped: list[Dropped] = []
+    for hit in hits:
+        mark = _Print(hit)
+        for place, first in enumerate(kept):
+            if first.chunk.document_id != hit.chunk.document_id and prints[place].like(mark):
+                kept[place] = replace(first, copies=(*first.copies, hit.chunk))
+                dropped.append(Dropped(hit, "duplicate", first.chunk.source))
+                break
+        else:
+            kept.append(hit)
+            prints.append(mark)
+    return Findings(kept, dropped)

@@ -1,0 +1,30 @@
+"""What a report is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eval.outcome import Outcome
+from eval.question import Question
+from eval.recipe import Arm
+from eval.score import Score
+from eval.summary import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that a report is made of."""
+
+    title: str
+    created: str
+    """UTC, ISO 8601."""
+    arms: tuple[Arm, ...]
+    questions: tuple[Question, ...]
+    outcomes: tuple[Outcome, ...]
+    cards: tuple[Mapping[str, Score], ...]
+    """Scores of `outcomes`, in their order."""
+    summary: Summary
+    manifest: Mapping[str, Any]
+    """Hashes, versions, seed, resolved recipe, timings."""
+    parallel: int
+    """Questions that were answered at the same time."""

@@ -1,0 +1,86 @@
+"""Which files there are to ingest, and their bytes."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from ingest.errors import DocumentError, NotFoundError
+from ingest.path import printable
+from ingest.read import SUFFIXES
+
+ATTEMPTS = 3  # a file that somebody is writing is usually whole a moment later
+
+
+class Upload(NamedTuple):
+    """A file to ingest."""
+
+    source: str
+    """What citations call it: the path relative to the ingested folder."""
+    path: Path | None
+    """Where it lies; None if it came in another way."""
+    content: Callable[[], bytes]
+    """Reads it, when its turn has come."""
+
+
+def find_files(arguments: Sequence[str]) -> list[Upload]:
+    """Return the files that `arguments` name: files, folders (searched through) and globs.
+
+    A file inside a folder argument is called by its path from that folder, any other by its name.
+
+    Raises:
+        NotFoundError: an argument names nothing.
+    """
+    found: dict[Path, Upload] = {}
+    for argument in arguments:
+        uploads = list(_expand(argument))
+        if not uploads and not Path(argument).is_dir():
+            raise NotFoundError(f"There is no file or folder {argument!r}.")
+        for upload in uploads:
+            if upload.path is not None:
+                found.setdefault(upload.path, upload)
+    return list(found.values())
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes as they were at one moment.
+
+    Raises:
+        DocumentError: it is no regular file, or keeps changing while it is read.
+        OSError: it is gone, or may not be read.
+    """
+    for _ in range(ATTEMPTS):
+        before = path.stat()
+        if not stat.S_ISREG(before.st_mode):  # to open a pipe would be to wait for its other end
+            raise DocumentError("It is not a regular file.")
+        with path.open("rb") as file:
+            content = file.read()
+            after = os.fstat(file.fileno())
+        if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
+            return content
+    raise DocumentError("The file changed while it was read.", hint="Ingest it again.")
+
+
+def _expand(argument: str) -> Iterator[Upload]:
+    root = Path(argument)
+    if root.is_dir():
+        for folder, folders, names in os.walk(root):  # does not follow links, so it ends
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(folder) / name
+                if path.suffix.lower() in SUFFIXES and not name.startswith("."):
+                    yield _upload(path, path.relative_to(root).as_posix())
+    elif root.exists():
+        yield _upload(root, root.name)
+    elif any(mark in argument for mark in "*?["):
+        base = Path(root.anchor) if root.is_absolute() else Path()
+        pattern = PurePath(argument).relative_to(root.anchor) if root.is_absolute() else root
+        for path in sorted(base.glob(str(pattern))):
+            if path.is_file():
+                yield _upload(path, path.name)
+
+
+def _upload(path: Path, source: str) -> Upload:
+    absolute = path.absolute()
+    return Upload(printable(source), absolute, lambda: read_file(absolute))

@@ -1,0 +1,1 @@
+"""Where an index lies: one file a store, and what all of them promise."""

@@ -1,0 +1,108 @@
+"""What a vector store promises, whichever it is."""
+
+import re
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.document import Chunk
+
+INDEX, MODEL = "index", "model"
+"""What an index and its embedding model are called where nobody else shares the store."""
+
+
+class Near(NamedTuple):
+    """A chunk found by its vector."""
+
+    chunk_id: str
+    similarity: float
+    """Cosine, -1 to 1."""
+
+
+class Vectors(Protocol):
+    """The vectors that one embedding model made for one index.
+
+    Each collection is kept apart inside the store, so that a search in one pays nothing for the
+    others. A vector belongs to a chunk and is never changed: another text is another chunk.
+
+    Every method raises StoreError when the store is down or refuses.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where the vectors lie, for people: a folder or an address."""
+        ...
+
+    def add(self, chunks: Sequence[Chunk], rows: NDArray[np.float32]) -> None:
+        """Store one vector a chunk, shape (len(chunks), dimension), L2 norm 1.
+
+        A chunk that is stored already stays as it is.
+        """
+        ...
+
+    def remove(self, ids: Sequence[str], *, collection: str | None = None) -> None:
+        """Remove vectors; ids without one are passed over. None looks in every collection."""
+        ...
+
+    def search(
+        self,
+        row: NDArray[np.float32],
+        *,
+        collection: str,
+        limit: int,
+        documents: Collection[str] | None = None,
+    ) -> list[Near]:
+        """Return the nearest vectors to `row`, shape (dimension,), nearest first.
+
+        Only those of `documents` if any are named: None is all, and an empty one finds nothing.
+        """
+        ...
+
+    def ids(self, collection: str | None = None) -> set[str]:
+        """Return the ids of the vectors of a collection; None is all of them."""
+        ...
+
+    def rows(self, ids: Sequence[str], *, collection: str) -> NDArray[np.float32]:
+        """Return the vectors of chunks: shape (len(ids), dimension), in the order of `ids`.
+
+        Raises:
+            StoreError: one of them has none.
+        """
+        ...
+
+    def collections(self) -> list[str]:
+        """Return the collections that vectors were stored for."""
+        ...
+
+    def count(self, collection: str) -> int:
+        """Return how many vectors a collection has."""
+        ...
+
+    def models(self) -> set[str]:
+        """Return the models whose vectors the store keeps for this index."""
+        ...
+
+    def drop(self, model: str) -> None:
+        """Remove all vectors that `model` made for this index."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+def store_name(index: str, model: str, collection: str) -> str:
+    """Return what a store calls a collection: no two dots in a row, letters at both ends."""
+    plain = collection.replace("_", "__").replace(".", "_d")
+    return f"{index}.{model}.{plain}.vectors"
+
+
+def parts_of(name: str) -> tuple[str, str, str] | None:
+    """Return index, model and collection of a store's name; None if it is none of ours."""
+    parts = name.split(".")
+    if len(parts) != 4 or parts[3] != "vectors":
+        return None
+    plain = re.sub("_([_d])", lambda found: "_" if found[1] == "_" else ".", parts[2])
+    return parts[0], parts[1], plain

@@ -1,0 +1,341 @@
+"""The table of attacks, a test a row, for what concerns the service.
+
+Names of uploads that climb out of their folder are in `test_documents.py`; foreign host names and
+foreign pages in `test_service.py`.
+"""
+
+import gzip
+import json
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from assistant.api.app import create_app
+from assistant.keys import Keys
+from tests.assistant.api.conftest import PUMP, Serve, Service, listening, tuned
+from tests.fakes import ScriptedEngine, small_workspace
+
+ASK = {"question": "How firmly do I tighten the latch screws of the Sculpin 14?", "mode": "rag"}
+CHAT = {"model": "rag", "messages": [{"role": "user", "content": ASK["question"]}]}
+CLIMBS = ["..%2f..%2f..%2fetc%2fpasswd", "..%5c..%5cx", "%2e%2e/%2e%2e/x", "..%00", "a%0d%0aX: y"]
+
+
+# ---- path traversal
+
+
+@pytest.mark.parametrize("climb", CLIMBS)
+def test_an_id_that_climbs_finds_nothing(serve: Serve, climb: str) -> None:
+    client = serve().client
+    for path in ("/api/documents/", "/api/jobs/", "/page/", "/v1/models/"):
+        assert client.get(path + climb).status_code == 404
+    assert client.delete(f"/api/documents/{climb}").status_code in (404, 405)
+    assert client.post(f"/api/adapters/{climb}/promote").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", "house:../../v1", "/etc/passwd", "a\x00b"])
+def test_a_name_that_climbs_names_nothing(serve: Serve, name: str) -> None:
+    service = serve()
+    tuned(service.workspace, "house:v1")
+    service.upload("sculpin.md", PUMP)
+    for body in ({"mode": "finetuned", "adapter": name}, {"mode": "rag", "collection": name}):
+        response = service.client.post("/api/ask", json={"question": "x", **body})
+        assert response.status_code == 404, response.text
+
+
+# ---- other tenants
+
+
+class Tenants(NamedTuple):
+    service: Service
+    theirs: dict[str, str]
+    """Ids of what belongs to the other tenant."""
+    key: dict[str, str]
+    """May do everything, in a collection of its own."""
+
+    def call(self, method: str, path: str, **rest: Any) -> Any:
+        return self.service.client.request(method, path, headers=self.key, **rest)
+
+
+@pytest.fixture
+def tenants(serve: Serve) -> Tenants:
+    service = serve(security={"require_key": True})
+    owner = service.key("admin", collections=["theirs"])
+    client = service.client
+    files = {"files": ("secret-plan.md", PUMP)}
+    accepted = client.post("/api/documents", files=files, headers=owner).json()
+    path = f"/api/jobs/{accepted['job_id']}/events"
+    client.get(path, headers=owner)
+    answer = client.post("/api/ask", json=ASK, headers=owner).json()
+    assert answer["citations"]
+    said = {"request_id": answer["request_id"], "rating": "up", "comment": "secret remark"}
+    assert client.post("/api/feedback", json=said, headers=owner).is_success
+    ids = {
+        "document": accepted["documents"][0]["id"],
+        "job": accepted["job_id"],
+        "request": answer["request_id"],
+    }
+    return Tenants(service, ids, service.key("admin", collections=["mine"]))
+
+
+NOBODYS = "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "what"),
+    [
+        ("GET", "/api/documents/{}", "document"),
+        ("DELETE", "/api/documents/{}", "document"),
+        ("GET", "/api/jobs/{}", "job"),
+        ("GET", "/api/jobs/{}/events", "job"),
+    ],
+)
+def test_another_tenants_id_is_as_unknown_as_any(
+    tenants: Tenants, method: str, path: str, what: str
+) -> None:
+    theirs = tenants.call(method, path.format(tenants.theirs[what]))
+    nobodys = tenants.call(method, path.format(NOBODYS))
+    assert theirs.status_code == nobodys.status_code == 404
+    assert theirs.text.replace(tenants.theirs[what], NOBODYS) == nobodys.text
+
+
+def test_another_tenants_answer_cannot_be_rated(tenants: Tenants) -> None:
+    answers = []
+    for request_id in (tenants.theirs["request"], NOBODYS):
+        said = {"request_id": request_id, "rating": "down"}
+        response = tenants.call("POST", "/api/feedback", json=said)
+        assert response.status_code == 404
+        answers.append(response.text.replace(request_id, NOBODYS))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/ask", ASK),
+        ("/api/ask", {**ASK, "mode": "base"}),
+        ("/api/ask", {**ASK, "stream": True}),
+        ("/api/search", {"query": "latch screws"}),
+        ("/v1/chat/completions", CHAT),
+        ("/v1/chat/completions", {**CHAT, "model": "base", "stream": True}),
+    ],
+)
+def test_another_tenants_collection_is_as_unknown_as_any(
+    tenants: Tenants, path: str, body: dict[str, Any]
+) -> None:
+    theirs = tenants.call("POST", path, json={**body, "collection": "theirs"})
+    nobodys = tenants.call("POST", path, json={**body, "collection": "nobodys"})
+    assert theirs.status_code == nobodys.status_code == 404
+    assert theirs.text.replace("theirs", "nobodys") == nobodys.text
+    assert not tenants.service.engine.requests[1:]  # the other tenant's own question
+
+
+def test_lists_and_counts_leave_other_tenants_out(tenants: Tenants) -> None:
+    for params in ({}, {"collection": "theirs"}):
+        assert tenants.call("GET", "/api/documents", params=params).json() == {"documents": []}
+    assert tenants.call("GET", "/api/feedback").json() == {"feedback": []}
+
+
+def test_nothing_is_written_into_another_tenants_collection(tenants: Tenants) -> None:
+    files = {"files": ("a.md", PUMP)}
+    answers = []
+    for collection in ("theirs", "nobodys"):
+        data = {"collection": collection}
+        response = tenants.call("POST", "/api/documents", files=files, data=data)
+        assert response.status_code == 403
+        answers.append(response.text.replace(collection, "nobodys"))
+    assert answers[0] == answers[1]
+
+
+def test_the_same_words_of_two_tenants_are_two_documents(tenants: Tenants) -> None:
+    files = {"files": ("secret-plan.md", PUMP)}
+    accepted = tenants.call("POST", "/api/documents", files=files).json()
+    tenants.call("GET", f"/api/jobs/{accepted['job_id']}/events")
+    [mine] = tenants.call("GET", "/api/documents").json()["documents"]
+    assert mine["id"] != tenants.theirs["document"]
+    assert tenants.call("DELETE", f"/api/documents/{mine['id']}").is_success
+    registry = tenants.service.workspace.registry
+    assert [d.id for d in registry.documents()] == [tenants.theirs["document"]]
+
+
+# ---- key guessing
+
+
+def test_guessing_keys_is_slowed_down_and_leaves_no_key_in_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = serve(security={"require_key": True})
+    good = service.key("ask")["Authorization"]
+    guess = good[:-1] + ("A" if good[-1] != "A" else "B")
+    headers = {"Authorization": guess}
+    with caplog.at_level(logging.DEBUG):
+        codes = [service.client.get("/v1/models", headers=headers).status_code for _ in range(40)]
+    assert codes[:30] == [401] * 30
+    assert codes[30:] == [429] * 10
+    assert guess.split("_")[-1] not in caplog.text
+
+
+# ---- oversized
+
+
+@pytest.mark.parametrize("path", ["/api/ask", "/api/search", "/v1/chat/completions"])
+def test_a_body_over_a_megabyte_is_not_read(serve: Serve, path: str) -> None:
+    body = json.dumps({"question": "x" * 1_100_000})
+    headers = {"content-type": "application/json"}
+    response = serve().client.post(path, content=body, headers=headers)
+    assert response.status_code == 413
+
+
+def test_headers_over_the_limit_are_refused(serve: Serve) -> None:
+    response = serve().client.get("/api/documents", headers={"X-Long": "x" * 17_000})
+    assert response.status_code == 431
+
+
+@pytest.mark.parametrize("depth", [33, 500, 100_000])
+def test_json_that_is_too_deep_is_refused(serve: Serve, depth: int) -> None:
+    deep = '{"a":' * depth + "1" + "}" * depth
+    client = serve().client
+    for body in (
+        f'{{"question": "x", "mode": "base", "schema": {deep}}}',
+        '{"model": "base", "messages": [{"role": "user", "content": "x"}], "response_format": '
+        f'{{"type": "json_schema", "json_schema": {{"schema": {deep}}}}}}}',
+    ):
+        path = "/api/ask" if "question" in body else "/v1/chat/completions"
+        headers = {"content-type": "application/json"}
+        assert client.post(path, content=body, headers=headers).status_code in (400, 422)
+
+
+def test_a_history_over_the_limit_is_refused(serve: Serve) -> None:
+    turn = {"question": "x", "answer": "y"}
+    body = {"question": "x", "mode": "base", "history": [turn] * 51}
+    assert serve().client.post("/api/ask", json=body).status_code == 422
+    message = {"role": "user", "content": "x"}
+    chat = {"model": "base", "messages": [message] * 201}
+    assert serve().client.post("/v1/chat/completions", json=chat).status_code == 400
+
+
+def test_a_compressed_body_is_not_unpacked(serve: Serve) -> None:
+    bomb = gzip.compress(b'{"question": "' + b"x" * 50_000_000 + b'"}')
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    response = serve().client.post("/api/ask", content=bomb, headers=headers)
+    assert response.status_code in (400, 415, 422)
+
+
+# ---- slow clients, on a real socket
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """A service that waits half a second for its clients, with one stream for each key."""
+    engine = ScriptedEngine(("x" * 10_000 + " ") * 800, context_tokens=10_000)
+    sections: dict[str, Any] = {
+        "limits": {"silence_s": 0.5},
+        "security": {"streams": 1},
+        "answer": {"max_tokens": 5_000},
+    }
+    workspace = small_workspace(tmp_path / "home", engine, **sections)
+    _, text = Keys(workspace.registry.engine).create("anna", roles=["ask"], collections=None)
+    with listening(create_app(workspace)) as url:
+        yield url, {"Authorization": f"Bearer {text}"}
+
+
+def opened(url: str) -> socket.socket:
+    host, _, port = url.removeprefix("http://").partition(":")
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(30)
+    sock.connect((host, int(port)))
+    return sock
+
+
+def post(path: str, headers: dict[str, str], length: int) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
+    lines += [f"Content-Length: {length}", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def test_a_body_that_does_not_come_is_given_up(patient: tuple[str, dict[str, str]]) -> None:
+    url, headers = patient
+    with opened(url) as sock:
+        sock.sendall(post("/api/ask", headers, 1000) + b'{"question"')
+        assert sock.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_stops_reading_gives_its_place_back(
+    patient: tuple[str, dict[str, str]],
+) -> None:
+    url, headers = patient
+    body = {"question": "x", "mode": "base", "stream": True}
+    content = json.dumps(body).encode()
+
+    def another() -> int:
+        with httpx.stream("POST", f"{url}/api/ask", json=body, headers=headers) as response:
+            return response.status_code
+
+    with opened(url) as sock:
+        sock.sendall(post("/api/ask", headers, len(content)) + content)
+        assert sock.recv(1024).startswith(b"HTTP/1.1 200")
+        assert another() == 429  # it holds the only stream of its key
+        deadline = time.monotonic() + 30
+        while (code := another()) == 429 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert code == 200
+
+
+# ---- injection
+
+
+def test_a_request_cannot_write_into_the_answers_headers(serve: Serve) -> None:
+    client = serve().client
+    headers = {"X-Request-Id": "mine", "Origin": "http://127.0.0.1:8000"}
+    response = client.get("/api/documents?collection=a%0d%0aSet-Cookie:%20x=1", headers=headers)
+    assert "set-cookie" not in response.headers
+    assert response.headers["x-request-id"] != "mine"
+
+
+def test_markup_comes_back_as_json_that_no_browser_runs(serve: Serve) -> None:
+    script = "<script>alert(1)</script>"
+    service = serve(ScriptedEngine(f"The screws {script} are tightened to 2.1 N.m."))
+    service.upload("<img src=x onerror=alert(1)>.md", PUMP + script.encode())
+    for response in (
+        service.client.post("/api/ask", json=ASK),
+        service.client.get("/api/documents"),
+        service.client.get(f"/api/documents/{script}"),
+    ):
+        assert response.headers["content-type"] == "application/json"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "'unsafe-inline'" not in response.headers["content-security-policy"]
+
+
+def test_a_form_of_a_foreign_page_cannot_pass_for_json(serve: Serve) -> None:
+    client = serve().client
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        response = client.post("/api/ask", content=json.dumps(ASK), headers={"content-type": kind})
+        assert response.status_code == 422
+
+
+def test_no_browser_is_told_that_foreign_pages_may_read(serve: Serve) -> None:
+    client = serve().client
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    response = client.options("/api/ask", headers=headers)
+    assert not response.is_success
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+# ---- server-side requests
+
+
+@pytest.mark.parametrize("reference", ["http://127.0.0.1:1/x.json", "file:///etc/passwd", "//x/y"])
+def test_a_schema_cannot_make_the_service_fetch_anything(serve: Serve, reference: str) -> None:
+    service = serve()
+    schema = {"type": "object", "properties": {"a": {"anyOf": [{"$ref": reference}]}}}
+    body = {"question": "x", "mode": "base", "schema": schema}
+    response = service.client.post("/api/ask", json=body)
+    assert response.status_code == 422
+    assert "points outside" in response.json()["error"]["message"]
+    assert service.engine.requests == []

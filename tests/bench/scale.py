@@ -1,0 +1,247 @@
+"""Search at 10,000, 100,000 and 1,000,000 chunks against the raw libraries, in the same run.
+
+The vectors are synthetic: 384 numbers around 2,000 centres in 32 directions, with noise in all of
+them, so that a graph has something to find its way by. So are the texts: 60 words a chunk, drawn
+by Zipf's law from 30,000. `python -m tests.bench.scale FOLDER --sizes 10000 100000` builds in
+FOLDER and goes on from what lies there.
+"""
+
+import argparse
+import os
+import sqlite3
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assistant.retrieve import Retriever
+from ingest.document import Block, Chunk, Document, Span
+from ingest.index import Index
+from ingest.registry import Registry
+from ingest.stores.chroma import ChromaVectors
+
+DIMENSION, LATENT, CENTRES = 384, 32, 2000
+VOCABULARY, WORDS = 30_000, 60
+BATCH = 5000
+"""Chunks of a document, and vectors stored at once."""
+QUERIES, LIMIT = 100, 30
+COLLECTION, SMALL = "default", "small"
+"""The second gets one chunk in a hundred: a tenant among larger ones."""
+
+
+class Vocabulary:
+    """Texts and vectors of any chunk, by its number."""
+
+    def __init__(self) -> None:
+        shape = np.random.default_rng(0)
+        self._ways = shape.normal(size=(LATENT, DIMENSION)).astype(np.float32)
+        self._centres = shape.normal(size=(CENTRES, LATENT)).astype(np.float32)
+        odds = 1 / np.arange(1, VOCABULARY + 1)
+        self._odds = np.cumsum(odds / odds.sum())
+
+    def rows(self, count: int, seed: int) -> NDArray[np.float32]:
+        """Return vectors: shape (count, 384), L2 norm 1."""
+        random = np.random.default_rng(seed)
+        place = self._centres[random.integers(0, CENTRES, count)]
+        place = place + 0.6 * random.normal(size=place.shape).astype(np.float32)
+        rows = place @ self._ways + 0.8 * random.normal(size=(count, DIMENSION)).astype(np.float32)
+        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit.astype(np.float32)
+
+    def texts(self, count: int, seed: int, *, words: int = WORDS) -> list[str]:
+        """Return texts of `words` words."""
+        random = np.random.default_rng(seed)
+        drawn = np.searchsorted(self._odds, random.random((count, words)))
+        return [" ".join(f"w{word}" for word in text) for text in drawn]
+
+
+class Prepared:
+    """An embedder that knows the vectors of the questions already: embedding is not measured."""
+
+    name, max_tokens = "prepared", 256
+
+    def __init__(self, rows: dict[str, NDArray[np.float32]]) -> None:
+        self._rows = rows
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one row a text."""
+        return np.stack([self._rows[text] for text in texts])
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words."""
+        return text.split()
+
+
+def fill(index: Index, words: Vocabulary, *, size: int, until: float) -> bool:
+    """Bring the index to `size` chunks and a hundredth of that in `SMALL`; False: out of time."""
+    for collection, wanted, step in ((COLLECTION, size, BATCH), (SMALL, size // 100, 100)):
+        done = index.registry.sizes().get(collection, 0)
+        for start in range(done, wanted, step):
+            if time.monotonic() > until:
+                return False
+            seed = start + (0 if collection == COLLECTION else 1 << 40)
+            chunks = _chunks(words.texts(step, seed), collection, start)
+            document = _document(chunks[0].document_id, collection)
+            index.vectors.add(chunks, words.rows(step, seed))
+            index.registry.put([(document, chunks)])
+    return True
+
+
+def _chunks(texts: Sequence[str], collection: str, start: int) -> list[Chunk]:
+    document = f"{collection}-{start}"
+    return [
+        Chunk(f"{collection[0]}{start + n:023x}", document, collection, "s.md", "Title", ("Part",),
+              None, 0, len(said), said, n)
+        for n, said in enumerate(texts)
+    ]  # fmt: skip
+
+
+def _document(name: str, collection: str) -> Document:
+    return Document(
+        name, collection, f"{name}.md", None, "x", name, "", (Block(""),), (Span(0, 0),), None,
+        "md", {},
+    )  # fmt: skip
+
+
+def measure(index: Index, words: Vocabulary, folder: Path, size: int) -> Iterator[str]:
+    """Yield the lines for an index of `size` chunks."""
+    rows = words.rows(QUERIES, seed=7_777_777)
+    questions = [f"{text} q{n}" for n, text in enumerate(words.texts(QUERIES, 7_777_778, words=5))]
+    index.embedder = Prepared(dict(zip(questions, rows, strict=True)))
+    retriever = Retriever(index, candidates=LIMIT, rrf_k=10, sentences=0)
+    database = sqlite3.connect(folder / "state.sqlite")
+    assert isinstance(index.vectors, ChromaVectors)
+    found = index.vectors.collection(COLLECTION)
+    matches = {q: " OR ".join(f'"{word}"' for word in q.split()) for q in questions}
+
+    def raw_dense(question: str) -> object:
+        row = index.embedder.embed([question])
+        return found.query(query_embeddings=row, n_results=LIMIT, include=["distances"])
+
+    def raw_words(question: str) -> object:
+        return database.execute(
+            "SELECT rowid, text FROM chunks_fts WHERE chunks_fts MATCH ? ORDER BY rank LIMIT ?",
+            (matches[question], LIMIT),
+        ).fetchall()
+
+    def raw(question: str) -> object:
+        return raw_dense(question), raw_words(question)
+
+    def ours(question: str) -> object:
+        return retriever.search(question, k=6)
+
+    kept = [r.id for r in index.registry.documents(COLLECTION)][1:]
+
+    def filtered(question: str) -> object:
+        dense = index.dense(question, collection=COLLECTION, limit=LIMIT, documents=kept)
+        return dense, index.lexical(question, collection=COLLECTION, limit=LIMIT, documents=kept)
+
+    def tenant(question: str) -> object:
+        return retriever.search(question, k=6, collection=SMALL)
+
+    yield f"{size:,} chunks: {_resident():,} MB resident, {_disk(folder):,} MB on disk"
+    times = _interleaved([ours, raw, raw_dense, raw_words, filtered, tenant], questions)
+    ratio = statistics.median(times[0]) / statistics.median(times[1])
+    yield f"  search              {_spread(times[0])}   ratio of the medians to raw {ratio:.2f}"
+    yield f"  raw Chroma + FTS    {_spread(times[1])}"
+    yield f"  raw Chroma          {_spread(times[2])}"
+    yield f"  raw FTS             {_spread(times[3])}"
+    yield f"  one document hidden {_spread(times[4])}"
+    yield f"  in the small tenant {_spread(times[5])}"
+    yield from _widths(index, found, words, rows, size)
+    database.close()
+
+
+def _interleaved(
+    works: Sequence[Callable[[str], object]], questions: Sequence[str]
+) -> list[list[float]]:
+    """Return each work's milliseconds for each question; they take turns, warmed up."""
+    times: list[list[float]] = [[] for _ in works]
+    for question in (*questions[:5], *questions):
+        for work, spent in zip(works, times, strict=True):
+            began = time.perf_counter()
+            work(question)
+            spent.append((time.perf_counter() - began) * 1000)
+    return [spent[5:] for spent in times]
+
+
+def _spread(times: Sequence[float]) -> str:
+    p95 = statistics.quantiles(times, n=20)[-1]
+    return f"p50 {statistics.median(times):8.1f} ms   p95 {p95:8.1f} ms   n={len(times)}"
+
+
+def _widths(
+    index: Index, found: object, words: Vocabulary, rows: NDArray[np.float32], size: int
+) -> Iterator[str]:
+    """Yield recall and time by how widely the graph is searched, against comparing with all."""
+    best = np.full((QUERIES, LIMIT), -2.0, dtype=np.float32)
+    names = np.zeros((QUERIES, LIMIT), dtype=np.int64)
+    for start in range(0, size, BATCH):
+        near = rows @ words.rows(BATCH, seed=start).T  # (QUERIES, BATCH)
+        both = np.concatenate([best, near], axis=1)
+        all_names = np.concatenate(
+            [names, np.broadcast_to(np.arange(start, start + BATCH), near.shape)], axis=1
+        )
+        order = np.argsort(-both, axis=1)[:, :LIMIT]
+        best = np.take_along_axis(both, order, axis=1)
+        names = np.take_along_axis(all_names, order, axis=1)
+    for width in (100, 200, 400):
+        found.modify(configuration={"hnsw": {"ef_search": width}})  # type: ignore[attr-defined]
+        times, hits = [], 0
+        for row, truth in zip(rows, names, strict=True):
+            began = time.perf_counter()
+            hit = index.vectors.search(row, collection=COLLECTION, limit=LIMIT)
+            times.append((time.perf_counter() - began) * 1000)
+            hits += len({int(n.chunk_id[1:], 16) for n in hit} & set(truth.tolist()))
+        recall = hits / (QUERIES * LIMIT)
+        yield f"  ef_search {width:<10}{_spread(times)}   recall@{LIMIT} {recall:.4f}"
+    found.modify(configuration={"hnsw": {"ef_search": 200}})  # type: ignore[attr-defined]
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+
+
+def _disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 1_000_000
+
+
+def scale(folder: Path, sizes: Sequence[int], *, minutes: float = 1e9) -> Iterator[str]:
+    """Yield the lines for an index in `folder` that grows to each of `sizes` chunks."""
+    words = Vocabulary()
+    registry = Registry(folder / "state.sqlite")
+    index = Index(registry, ChromaVectors(folder / "vectors"), Prepared({}))
+    until = time.monotonic() + minutes * 60
+    for size in sizes:
+        before, began = sum(registry.sizes().values()), time.monotonic()
+        whole = fill(index, words, size=size, until=until)
+        added = sum(registry.sizes().values()) - before
+        if added:
+            yield f"stored {added:,} chunks, {added / (time.monotonic() - began):,.0f} a second"
+        if not whole:
+            yield f"stopped before {size:,} chunks; run it again to go on"
+            break
+        yield from measure(index, words, folder, size)
+    index.close()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop building after these")
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for result in scale(args.folder, args.sizes, minutes=args.minutes):
+        sys.stdout.write(result + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""What every vector store promises, on the real ones."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ingest.document import Chunk
+from ingest.errors import StoreError
+from ingest.stores.chroma import ChromaVectors
+from ingest.stores.qdrant import QdrantVectors
+from ingest.stores.vectors import Vectors, parts_of, store_name
+
+Open = Callable[..., Vectors]
+STORES = ("chroma folder", "chroma server", "qdrant folder")
+
+
+@pytest.fixture(params=STORES)
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Open the same store again and again; each test has an index of its own in it."""
+    kind, _, where = request.param.partition(" ")
+    place = tmp_path if where == "folder" else request.getfixturevalue("chroma_url")
+    index = uuid.uuid4().hex[:12]
+    opened: list[Vectors] = []
+
+    def start(model: str = "m1", index: str = index) -> Vectors:
+        make = ChromaVectors if kind == "chroma" else QdrantVectors
+        opened.append(make(place, index=index, model=model))
+        return opened[-1]
+
+    yield start
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Open) -> Vectors:
+    return open_store()
+
+
+def chunk(name: str, *, document: str = "d", collection: str = "default") -> Chunk:
+    return Chunk(name, document, collection, "s.md", "T", (), None, 0, 1, "x", 0)
+
+
+def unit(*numbers: Sequence[float]) -> NDArray[np.float32]:
+    rows = np.asarray(numbers, dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_an_empty_store_finds_nothing(store: Vectors) -> None:
+    assert store.search(unit([1, 0])[0], collection="default", limit=3) == []
+    assert (store.ids(), store.collections(), store.count("default")) == (set(), [], 0)
+    store.remove(["a"])
+    store.remove(["a"], collection="default")
+    store.add([], np.zeros((0, 2), dtype=np.float32))
+    assert store.collections() == []
+
+
+def test_the_nearest_come_first_with_their_cosine(store: Vectors) -> None:
+    rows = unit([1, 0, 0], [1, 1, 0], [-1, 0, 0], [0, 0, 1])
+    store.add([chunk(name) for name in ("same", "near", "opposite", "across")], rows)
+    found = store.search(rows[0], collection="default", limit=4)
+    assert [near.chunk_id for near in found] == ["same", "near", "across", "opposite"]
+    cosines = [near.similarity for near in found]
+    assert cosines == pytest.approx([1, 0.5**0.5, 0, -1], abs=1e-5)
+    assert len(store.search(rows[0], collection="default", limit=2)) == 2
+
+
+@pytest.mark.parametrize("dimension", [2, 5, 1024])
+def test_vectors_of_any_dimension_come_back_as_they_were(store: Vectors, dimension: int) -> None:
+    rows = unit(*np.random.default_rng(1).normal(size=(7, dimension)))
+    names = [f"c{n}" for n in range(7)]
+    store.add([chunk(name) for name in names], rows)
+    back = store.rows(names[::-1], collection="default")
+    assert back.shape == (7, dimension)
+    assert back == pytest.approx(rows[::-1], abs=1e-6)
+    with pytest.raises(StoreError, match="has no vector of gone"):
+        store.rows(["c1", "gone"], collection="default")
+
+
+def test_adding_a_chunk_again_changes_nothing(store: Vectors) -> None:
+    for _ in range(2):
+        store.add([chunk("a"), chunk("b")], unit([1, 0], [0, 1]))
+    assert store.count("default") == 2
+    assert store.rows(["a"], collection="default") == pytest.approx(unit([1, 0]))
+
+
+def test_a_removed_vector_is_not_found_and_unknown_ids_are_passed_over(store: Vectors) -> None:
+    store.add([chunk("a"), chunk("b"), chunk("c")], unit([1, 0], [0, 1], [1, 1]))
+    store.remove(["a", "gone"], collection="default")
+    store.remove(["b"])
+    assert store.ids() == {"c"}
+    assert [n.chunk_id for n in store.search(unit([1, 0])[0], collection="default", limit=3)] == [
+        "c"
+    ]
+
+
+def test_collections_do_not_see_each_other(store: Vectors) -> None:
+    store.add([chunk("a", collection="one"), chunk("b", collection="Two-_.")], unit([1, 0], [1, 0]))
+    for collection, name in (("one", "a"), ("Two-_.", "b")):
+        found = store.search(unit([1, 0])[0], collection=collection, limit=5)
+        assert [near.chunk_id for near in found] == [name]
+        assert store.ids(collection) == {name}
+    assert store.collections() == ["Two-_.", "one"]
+    store.remove(["a"], collection="Two-_.")
+    assert store.ids() == {"a", "b"}
+
+
+def test_a_search_can_be_kept_to_some_of_many_documents(store: Vectors) -> None:
+    rows = unit([1, 0], [1, 0.1], [1, 0.2])
+    store.add([chunk(name, document=f"of-{name}") for name in "abc"], rows)
+    many = [f"{number:016x}" for number in range(5000)]
+    for documents, names in (
+        (None, "abc"),
+        (["of-b"], "b"),
+        ({"of-c", "of-a"}, "ac"),
+        (["of-c", *many], "c"),
+        (many, ""),
+        ([], ""),
+    ):
+        found = store.search(rows[0], collection="default", limit=3, documents=documents)
+        assert "".join(near.chunk_id for near in found) == names
+
+
+def test_what_was_stored_is_there_after_reopening(open_store: Open) -> None:
+    first = open_store()
+    first.add([chunk("a"), chunk("b")], unit([1, 0], [0, 1]))
+    first.remove(["b"])
+    first.close()
+    again = open_store()
+    assert again.ids() == {"a"}
+    assert again.search(unit([1, 0])[0], collection="default", limit=3)[0].chunk_id == "a"
+    again.add([chunk("b")], unit([0, 1]))
+    assert again.count("default") == 2
+
+
+def test_two_models_lie_side_by_side_until_one_is_dropped(open_store: Open) -> None:
+    first = open_store("m1")
+    first.add([chunk("a")], unit([1, 0]))
+    first.close()
+    second = open_store("m2")
+    second.add([chunk("a"), chunk("b")], unit([1, 0, 0], [0, 1, 0]))
+    assert second.models() == {"m1", "m2"}
+    second.drop("m1")
+    assert second.models() == {"m2"}
+    assert second.count("default") == 2
+
+
+def test_indexes_that_share_a_store_keep_to_themselves(chroma_url: str) -> None:
+    one, two = (ChromaVectors(chroma_url, index=uuid.uuid4().hex[:12], model="m") for _ in "ab")
+    one.add([chunk("a")], unit([1, 0]))
+    assert (two.ids(), two.models()) == (set(), set())
+    two.drop("m")
+    assert one.ids() == {"a"}
+    one.close()
+    two.close()
+
+
+def test_another_dimension_is_refused_with_the_place(store: Vectors) -> None:
+    store.add([chunk("a")], unit([1, 0]))
+    with pytest.raises(StoreError, match=r"cannot be used|does not do its work"):
+        store.search(unit([1, 0, 0])[0], collection="default", limit=1)
+
+
+@pytest.mark.parametrize(
+    "name", ["default", "a.b.vectors", "x.vectors.y", "0-_.", "a..b", "_d__d."]
+)
+def test_a_name_in_the_store_is_read_back(name: str) -> None:
+    assert parts_of(store_name("i1", "m1", name)) == ("i1", "m1", name)
+
+
+@pytest.mark.parametrize("name", ["chunks", "", "a.b", "other.people.things"])
+def test_names_of_others_are_left_alone(name: str) -> None:
+    assert parts_of(name) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "hint"), [(ChromaVectors, "chroma run"), (QdrantVectors, "docker run")]
+)
+def test_a_server_that_is_down_is_named_with_the_command_that_starts_it(
+    make: type[ChromaVectors] | type[QdrantVectors], hint: str
+) -> None:
+    with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:9 does not do its work") as error:
+        make("http://127.0.0.1:9")
+    assert hint in error.value.hint
+
+
+@pytest.mark.parametrize("make", [ChromaVectors, QdrantVectors])
+def test_a_folder_that_cannot_be_made_is_named(
+    make: type[ChromaVectors] | type[QdrantVectors], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"The vectors in .*file/v cannot be used"):
+        make(tmp_path / "file" / "v")
+
+
+@pytest.mark.filterwarnings("ignore:.*lock:pytest.PytestUnraisableExceptionWarning")
+def test_a_second_owner_of_a_qdrant_folder_is_refused(tmp_path: Path) -> None:
+    first = QdrantVectors(tmp_path)
+    with pytest.raises(StoreError, match="already accessed"):
+        QdrantVectors(tmp_path)
+    first.close()
+
+
+def test_vectors_of_the_first_version_are_taken_over(tmp_path: Path) -> None:
+    import chromadb
+
+    client = chromadb.PersistentClient(path=str(tmp_path))
+    old = client.get_or_create_collection("chunks", configuration={"hnsw": {"space": "cosine"}})
+    rows = unit([1, 0], [0, 1], [1, 1])
+    about = [{"collection": c, "document_id": d} for c, d in (("x", "1"), ("y", "2"), ("x", "3"))]
+    old.add(ids=["a", "b", "c"], embeddings=rows, metadatas=about, documents=["", "", ""])
+    client.close()
+    store = ChromaVectors(tmp_path, index="i", model="m")
+    assert (store.ids("x"), store.ids("y")) == ({"a", "c"}, {"b"})
+    assert store.search(rows[2], collection="x", limit=2, documents=["3"])[0].chunk_id == "c"
+    store.close()
+    again = ChromaVectors(tmp_path, index="i", model="m")
+    assert again.count("x") == 2
+    again.close()
