@@ -14,8 +14,8 @@ from assistant.engines.ollama_models import OllamaModels
 from assistant.workspace import Workspace
 from finetune.base_model import training_folder
 from finetune.serving import deploy_adapter, remove_adapter
+from ingest.files import find_files
 from ingest.model_file import fetch, sha256_of
-from ingest.pipeline import find_files
 from tests.fakes import HashEmbedder
 from tests.finetune.random_adapter import install, write_adapter
 from tests.ollama_server import OllamaServer
