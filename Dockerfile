@@ -11,7 +11,7 @@ COPY ingest ./ingest
 COPY finetune ./finetune
 COPY eval ./eval
 RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
-    --constraint constraints.txt '.[finetune]'
+    --constraint constraints.txt '.[finetune,scale]'
 
 # Volumes that are mounted here take over these folders' owner.
 RUN mkdir --parents /data /models && chown groundtune: /data /models

@@ -137,12 +137,27 @@ def _line(body: dict[str, Any]) -> str:
 
 def _parity_lines(body: dict[str, Any]) -> list[str]:
     verdict = "Served as trained." if body["passed"] else "NOT served as trained."
-    lines = [
-        f"{verdict} {body['identical']} of {body['prompts']} answers identical, "
-        f"{body['top1_agreement']:.1%} of {body['tokens']} tokens agree "
-        f"({body['engine']}, {body['weights']}; at least {body['threshold']:.1%}).",
-        *body["failures"],
+    prompts = body["prompts"]
+    rows = [
+        ("", "found", "expected"),
+        ("prompt texts equal", f"{body['equal_texts']} of {prompts}", "all"),
+        ("prompt token ids equal", f"{body['equal_tokens']} of {prompts}", "all"),
+        ("stop tokens", ", ".join(body["served_ends"]), f"{body['end_token']} among them"),
+        ("greedy answers identical", f"{body['identical']} of {prompts}", ""),
+        (
+            "next tokens that agree",
+            f"{body['top1_agreement']:.2%} of {body['tokens']}",
+            f"at least {body['threshold']:.1%} with {body['weights']}",
+        ),
+        (
+            "widest margin where they part",
+            f"{body['widest_margin']:.2f} nats",
+            f"at most {body['most_margin']:g}",
+        ),
     ]
+    lines = [f"{verdict} ({body['engine']}, {body['weights']} weights)"]
+    lines += [f"  {what:<30}{found:<22}{expected}".rstrip() for what, found, expected in rows]
+    lines += body["failures"]
     for place in body["divergences"]:
         lines.append(
             f"prompt {place['prompt']}, token {place['place']}, behind {place['before']!r} "

@@ -66,6 +66,14 @@ class Parity:
     """How near the served adapter is to the trained one."""
 
     prompts: int
+    equal_texts: int
+    """Prompts that the engine renders as training did, to the last character."""
+    equal_tokens: int
+    """Prompts that it reads as the same token ids."""
+    end_token: str
+    """What ends an answer in training."""
+    served_ends: tuple[str, ...]
+    """What ends an answer in the engine; `end_token` must be among them."""
     identical: int
     """Prompts whose greedy answers are equal from the first token to the last."""
     tokens: int
@@ -74,6 +82,10 @@ class Parity:
     """Share of them where the engine holds the reference's token the likeliest, 0 to 1."""
     threshold: float
     """The least share that passes."""
+    widest_margin: float
+    """Most that the reference prefers its token to the engine's at a first divergence, in nats."""
+    most_margin: float
+    """The widest that passes: a near tie, which rounding may turn."""
     engine: str
     """Kind of the engine: `embedded`, `ollama`."""
     weights: str
@@ -91,6 +103,7 @@ class Parity:
         return {
             "passed": self.passed,
             **asdict(self),
+            "served_ends": list(self.served_ends),
             "top1_agreement": round(self.top1_agreement, 4),
             "failures": list(self.failures),
             "divergences": [_divergence_body(d) for d in self.divergences],
@@ -102,6 +115,8 @@ class _Tally:
     """What one prompt came to."""
 
     failures: list[str]
+    equal_text: bool
+    equal_tokens: bool
     agreed: int = 0
     judged: int = 0
     divergence: Divergence | None = None
@@ -141,17 +156,24 @@ def check_parity(
     agreement = sum(tally.agreed for tally in tallies) / judged if judged else 0.0
     divergences = tuple(t.divergence for t in tallies if t.divergence is not None)
     limits = LIMITS.get(facts.weights, OTHER_LIMITS)
+    end = reference.text([reference.end])
     failures = [
-        *_end_failures(reference.text([reference.end]), facts),
+        *_end_failures(end, facts),
         *(failure for tally in tallies for failure in tally.failures),
         *_agreement_failures(agreement, divergences, limits, facts.weights),
     ]
     return Parity(
         prompts=len(prompts),
+        equal_texts=sum(t.equal_text for t in tallies),
+        equal_tokens=sum(t.equal_tokens for t in tallies),
+        end_token=end,
+        served_ends=facts.end_tokens,
         identical=sum(t.judged > 0 and t.agreed == t.judged for t in tallies),
         tokens=judged,
         top1_agreement=agreement,
         threshold=limits.agreement,
+        widest_margin=max((d.margin for d in divergences), default=0.0),
+        most_margin=limits.margin,
         engine=kind,
         weights=facts.weights,
         failures=tuple(failures),
@@ -212,7 +234,11 @@ class _Comparison:
         ids = self.reference.ids(text)
         rendered = await self.engine.prompt_tokens(messages)
         answer, read = await self._ask(messages)
-        tally = _Tally(self._prompt_failures(number, text, ids, rendered, read))
+        tally = _Tally(
+            self._prompt_failures(number, text, ids, rendered, read),
+            equal_text=self.reference.text(rendered) == text,
+            equal_tokens=rendered == ids and read == len(ids),
+        )
         self._judge(number, ids, text, answer, tally)
         return tally
 

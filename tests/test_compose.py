@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from assistant.config import load
+from tests import chroma_server
 from tests.ollama_server import OllamaServer, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -120,9 +121,26 @@ def test_the_assistants_environment_is_made_of_real_settings(tmp_path: Path) -> 
     assert settings.home == Path("/data")
     assert (settings.engine.kind, settings.engine.url) == ("ollama", "http://127.0.0.1:11434")
     assert settings.engine.api_key.get_secret_value() == "sk-test"
+    assert settings.store.vectors == "chroma:http://127.0.0.1:8002"
+    assert SERVICES["chroma"]["ports"] == ["127.0.0.1:8002:8000"]
     assert environment.keys() - {"GROUNDTUNE_HOME", "GROUNDTUNE_CACHE"} == {
         name for name in environment if "__" in name
     }
+
+
+def test_the_lines_of_the_example_lead_to_the_services(tmp_path: Path) -> None:
+    (tmp_path / "groundtune.toml").write_text("", encoding="utf-8")
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    pairs = [line.lstrip("#").partition("=") for line in text.splitlines() if "=" in line]
+    given = {n: filled(v, {"POSTGRES_PASSWORD": "p"}) for n, _, v in pairs if n.isupper()}
+    environment = environment_of("assistant", given | FILLED_IN)
+    settings = load(tmp_path / "groundtune.toml", environment).settings
+    assert (settings.engine.kind, settings.engine.url) == ("openai", "http://127.0.0.1:8001")
+    postgres = SERVICES["postgres"]
+    assert settings.store.vectors == "chroma"
+    assert "groundtune:p@127.0.0.1:5432/groundtune" in settings.store.state
+    assert postgres["ports"] == ["127.0.0.1:5432:5432"]
+    assert {postgres["environment"][f"POSTGRES_{n}"] for n in ("USER", "DB")} == {"groundtune"}
 
 
 def test_every_volume_is_declared_and_adapters_lie_where_the_assistant_says() -> None:
@@ -197,9 +215,18 @@ def assistant(ollama_server: OllamaServer, tmp_path: Path) -> Iterator[int]:
     """The assistant's own command and environment, and the port that it serves at."""
     if ollama_server.process is None:
         pytest.skip("it would put its base model onto a server that is not ours")
-    environment = environment_of(
-        "assistant", FILLED_IN | {"GROUNDTUNE_ENGINE__URL": ollama_server.url}
-    )
+    with chroma_server.started(tmp_path / "chroma") as chroma_url:
+        yield from _serving(
+            tmp_path,
+            {
+                "GROUNDTUNE_ENGINE__URL": ollama_server.url,
+                "GROUNDTUNE_STORE__VECTORS": f"chroma:{chroma_url}",
+            },
+        )
+
+
+def _serving(tmp_path: Path, addresses: Mapping[str, str]) -> Iterator[int]:
+    environment = environment_of("assistant", FILLED_IN | addresses)
     environment["GROUNDTUNE_HOME"] = str(tmp_path / "home")
     del environment["GROUNDTUNE_CACHE"]  # the models that are on this machine already
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -12,7 +12,7 @@ from assistant.adapter import Adapter, AdapterStore
 from assistant.config import EngineSettings, Settings
 from assistant.engines.ollama import OllamaEngine
 from assistant.engines.ollama_models import OllamaModels
-from assistant.engines.tokenizer import GgufTokenizer
+from assistant.engines.tokenizer import GgufTokenizer, shell_of
 from assistant.prompt import Passage, build_messages
 from finetune.base_model import training_folder
 from finetune.deploy import BaseFile, Deployer, Deployment, undeploy
@@ -22,7 +22,7 @@ from finetune.parity import Parity, check_parity
 from finetune.probe import probe_of
 from finetune.reference import Reference
 from finetune.serving import deploy_adapter, promote_adapter, remove_adapter
-from ingest.errors import ConflictError, EngineUnavailableError, MissingModelError
+from ingest.errors import ConflictError, EngineUnavailableError, MissingModelError, UsageError
 from ingest.model_file import resolve, sha256_of
 from tests.finetune.random_adapter import install, write_adapter
 from tests.ollama_server import PREFIX, OllamaServer
@@ -200,6 +200,18 @@ def test_the_base_model_goes_with_the_last_adapter_that_stands_on_it(
     last = undeploy(models, other, prefix=prefix, asked=False)
     assert last == (True, deployed.base, ())
     assert not [name for name in models.names() if name.startswith(prefix)]
+
+
+def test_an_architecture_that_takes_no_lora_is_to_be_merged(
+    models: OllamaModels, base: BaseFile, adapter: Adapter, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.gguf"
+    content = shell_of(base.gguf).read_bytes()
+    other.write_bytes(content.replace(b"llama", b"qwen3", 1))  # the first is the architecture
+    deployer = Deployer(models, BaseFile(other, sha256_of(other)), prefix=PREFIX)
+    with pytest.raises(UsageError, match=r"no LoRA for .* qwen3(.|\n)*--merge"):
+        deployer.deploy(adapter, parameters=PARAMETERS)
+    assert deployer.uploaded == 0
 
 
 def test_without_a_server_nothing_is_written(settings: Settings, adapter: Adapter) -> None:

@@ -12,6 +12,7 @@ import pytest
 from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import AdapterFile, Message
 from assistant.prompt import Passage, build_messages
+from finetune.adapters_command import render
 from finetune.base_model import training_folder
 from finetune.gguf_lora import write_gguf_lora
 from finetune.merge import merge
@@ -85,7 +86,11 @@ def test_the_right_model_passes(reference: Reference, gguf: Path, folder: Path) 
     assert parity.passed, parity.body()
     assert parity.weights == "q8_0"
     assert parity.tokens > 40
-    json.dumps(parity.body())
+    assert (parity.equal_texts, parity.equal_tokens) == (3, 3)
+    table = render(json.loads(json.dumps(parity.body()))).splitlines()
+    assert table[0] == "Served as trained. (embedded, q8_0 weights)"
+    assert table[2].split() == ["prompt", "texts", "equal", "3", "of", "3", "all"]
+    assert table[4].endswith("<|im_end|>            <|im_end|> among them")
 
 
 def test_a_wrong_chat_template_is_caught(
@@ -103,6 +108,7 @@ def test_a_wrong_chat_template_is_caught(
     assert not parity.passed
     assert "renders other text than training" in parity.failures[0]
     assert "'and|>" in parity.failures[0]
+    assert (parity.equal_texts, parity.equal_tokens) == (0, 0)
 
 
 def test_q_and_k_that_were_not_permuted_are_caught(

@@ -3,7 +3,12 @@ from typing import Any
 
 import pytest
 
-from ingest.errors import EngineUnavailableError
+from ingest.errors import (
+    EngineError,
+    EngineUnavailableError,
+    GroundtuneError,
+    MissingModelError,
+)
 from tests.assistant.api.conftest import PUMP, Serve, Service, events_of
 from tests.fakes import ScriptedEngine
 
@@ -100,9 +105,21 @@ def test_a_bug_in_the_middle_of_a_stream_is_told_without_its_trace(
     assert response.headers["x-request-id"] in named
 
 
-def test_an_engine_that_fails_is_a_502(serve: Serve) -> None:
-    service = with_pump(serve, ScriptedEngine("one two", fail_after=0))
-    assert error_of(service, ASK, 502)["code"] == "engine_failed"
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        (EngineError, 502, "engine_failed"),
+        (EngineUnavailableError, 503, "engine_unavailable"),
+        (MissingModelError, 503, "missing_model"),
+    ],
+)
+def test_a_failure_before_the_first_word_is_a_status_with_a_hint(
+    serve: Serve, kind: type[GroundtuneError], status: int, code: str, stream: bool
+) -> None:
+    service = with_pump(serve, ScriptedEngine(fail_after=0, error=kind("No.", hint="Do this.")))
+    error = error_of(service, {**ASK, "stream": stream}, status)
+    assert (error["code"], error["hint"]) == (code, "Do this.")
 
 
 def test_a_bug_is_a_500_whose_trace_only_the_log_has(
