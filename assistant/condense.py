@@ -16,7 +16,7 @@ OPENING = frozenset({"and", "or", "but"})
 ABOUT = frozenset({("what", "about"), ("how", "about")})
 POINTING = frozenset((
     "it", "its", "that", "this", "these", "those", "they", "them", "their", "he", "she", "his",
-    "her", "one", "ones", "there", "same", "other",
+    "her", "there", "same", "other",
 ))  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from assistant.hit import Dropped, Findings, Hit
 
@@ -15,6 +16,9 @@ FEW_WORDS = 8
 """Shorter passages, such as a row of a table, are the same only in the same context: "Seal: EUR 4"
 under two products is two prices."""
 
+REACH = 5
+"""A copy is ranked near its original: the words are the same, if not always the title."""
+
 
 class _Print:
     """What a passage is compared by."""
@@ -23,29 +27,35 @@ class _Print:
         words = WORD.findall(hit.chunk.text.casefold())
         if len(words) < FEW_WORDS:
             words = WORD.findall(hit.chunk.context.casefold())
-        self.words = tuple(words)
+        self.words = words
         # Two revisions of a text that differ in a number differ in all that matters.
         self.numbers = sorted(word for word in words if any(c.isdigit() for c in word))
-        self.shingles = {self.words[i : i + SHINGLE] for i in range(len(words) - SHINGLE + 1)}
+
+    @cached_property
+    def shingles(self) -> set[tuple[str, ...]]:
+        return set(zip(*(self.words[i:] for i in range(SHINGLE)), strict=False))
 
     def like(self, other: "_Print") -> bool:
         if self.words == other.words:
             return True
-        if self.numbers != other.numbers or not self.shingles or not other.shingles:
+        short, long = sorted((len(self.words), len(other.words)))
+        if self.numbers != other.numbers or short < ALIKE * long:
             return False
         common = len(self.shingles & other.shingles)
-        return common >= ALIKE * (len(self.shingles) + len(other.shingles) - common)
+        either = len(self.shingles) + len(other.shingles) - common
+        return either > 0 and common >= ALIKE * either
 
 
-def collapse(hits: Sequence[Hit]) -> Findings:
-    """Keep the best of each group of like passages; it names the others as its `copies`.
+def collapse(hits: Sequence[Hit], *, k: int) -> Findings:
+    """Keep the best of each group of like passages, `k` at most; it names the others as `copies`.
 
-    Passages of one document are never taken for copies of each other: neighbours overlap.
+    Passages of one document are never taken for copies of each other: neighbours overlap. Copies
+    are looked for among the first `REACH` times `k`.
     """
     kept: list[Hit] = []
     prints: list[_Print] = []
     dropped: list[Dropped] = []
-    for hit in hits:
+    for hit in hits[: REACH * k]:
         mark = _Print(hit)
         for place, first in enumerate(kept):
             if first.chunk.document_id != hit.chunk.document_id and prints[place].like(mark):
@@ -53,6 +63,7 @@ def collapse(hits: Sequence[Hit]) -> Findings:
                 dropped.append(Dropped(hit, "duplicate", first.chunk.source))
                 break
         else:
-            kept.append(hit)
-            prints.append(mark)
+            if len(kept) < k:
+                kept.append(hit)
+                prints.append(mark)
     return Findings(kept, dropped)

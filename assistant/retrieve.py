@@ -217,14 +217,13 @@ def _select(hits: Sequence[Hit], *, k: int, include_superseded: bool) -> Finding
     current = [hit for hit in hits if hit.superseded_by is None]
     old = [hit for hit in hits if hit.superseded_by is not None]
     if include_superseded:
-        found = collapse([*current, *old])  # of two like passages, the current one is shown
-        best = sorted(found.hits, key=lambda hit: -hit.score)[:k]
-        behind = sorted(best, key=lambda hit: hit.superseded_by is not None)
-        return Findings(behind, _above(found.dropped, best))
-    found = collapse(current)
-    best = list(found.hits[:k])
+        # Of two like passages the current one is shown, wherever the other was ranked.
+        copies = {hit.chunk.id: hit for hit in collapse([*current, *old], k=len(hits)).hits}
+        kept = [copies[hit.chunk.id] for hit in hits if hit.chunk.id in copies][:k]
+        return Findings(sorted(kept, key=lambda hit: hit.superseded_by is not None))
+    found = collapse(current, k=k)
     dropped = [*found.dropped, *(Dropped(hit, "superseded", str(hit.superseded_by)) for hit in old)]
-    return Findings(best, _above(dropped, best))
+    return Findings(found.hits, _above(dropped, found.hits))
 
 
 def _above(dropped: Sequence[Dropped], shown: Sequence[Hit]) -> list[Dropped]:

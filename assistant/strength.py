@@ -1,7 +1,7 @@
 """Strength: how likely it is that the evidence found is enough to answer.
 
-What is measured is what can be seen without asking a language model: how near the passages are,
-whether words and meaning agree on them, and whether the question's telling words stand in them.
+What is measured is what can be seen without asking a language model: how near the passages
+are and whether the question's telling words stand in them.
 `groundtune calibrate` turns these numbers into one, fitted on questions with known outcomes.
 """
 
@@ -31,11 +31,10 @@ def features(question: str, hits: Sequence[Hit], count: Count) -> dict[str, floa
     """Return what is known of the evidence `hits` for `question`, best first, by name.
 
     `cosine`: of the best passage, -1 to 1. `score`: of the best piece of evidence, as it was
-    ranked. `bm25`: of the best passage, for each telling word of the question. `agreement`: share
-    of the pieces whose passage is among the first ten of both rankings. `words`: share of the
-    question's telling words that stand in the evidence, rare ones counting more. `unknown`: share
-    of them that stand in no passage at all. `codes`: share of its numbers and codes that stand in
-    the evidence; 1 where it has none.
+    ranked. `bm25`: of the best passage, for each telling word of the question. `words`: share of
+    the question's telling words that stand in the evidence, rare ones counting more. `unknown`:
+    share of them that stand in no passage at all. `codes`: share of its numbers and codes that
+    stand in the evidence; 1 where it has none.
     """
     telling = list(dict.fromkeys(w for w in _words(question) if w not in STOP_WORDS))
     rarity = {
@@ -44,12 +43,10 @@ def features(question: str, hits: Sequence[Hit], count: Count) -> dict[str, floa
     said = " ".join(hit.chunk.context for hit in hits)
     stems = {word[:STEM] for word in _words(said)}
     codes = [word for word in telling if any(c.isdigit() for c in word)]
-    both = [h for h in hits if (h.dense_rank or 99) <= 10 and (h.bm25_rank or 99) <= 10]
     return {
         "cosine": max((h.similarity for h in hits if h.similarity is not None), default=0.0),
         "score": hits[0].score if hits else 0.0,
         "bm25": max((h.bm25 or 0.0 for h in hits), default=0.0) / max(len(telling), 1),
-        "agreement": len(both) / len(hits) if hits else 0.0,
         "words": _share([w for w in telling if w[:STEM] in stems], telling, rarity),
         "unknown": sum(count(w, 1) == 0 for w in telling) / max(len(telling), 1),
         "codes": _share([c for c in codes if c in _words(said)], codes, dict.fromkeys(codes, 1.0)),

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from sqlalchemy import Connection
+
 from ingest.document import Record
 from ingest.registry import Registry
 
@@ -27,8 +29,10 @@ class Versions:
         self._lock = threading.Lock()
         self._stamp: object = None
         self._known: dict[str, Mapping[str, Record]] = {}
-        # Of its own and never written through: `data_version` counts the commits of all others.
-        self._watch = registry.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._watch: Connection | None = None
+        if registry.engine.dialect.name == "sqlite":
+            # Of its own and never written through: `data_version` counts the commits of all others.
+            self._watch = registry.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def superseded(self, collection: str) -> Mapping[str, Record]:
         """Return superseded document's id -> the newest document in its place."""
@@ -43,12 +47,13 @@ class Versions:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._watch.close()
+        if self._watch is not None:
+            self._watch.close()
 
     def _now(self) -> object:
-        if self._watch.dialect.name == "sqlite":
-            return self._watch.exec_driver_sql("PRAGMA data_version").scalar_one()
-        return int(time.monotonic() / LOOK_AGAIN_S)
+        if self._watch is None:
+            return int(time.monotonic() / LOOK_AGAIN_S)
+        return self._watch.exec_driver_sql("PRAGMA data_version").scalar_one()
 
 
 def successors(records: Sequence[Record]) -> dict[str, Record]:

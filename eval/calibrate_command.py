@@ -1,11 +1,19 @@
 """`groundtune calibrate QUESTIONS.jsonl`: when is the evidence enough to answer?"""
 
+from __future__ import annotations
+
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistant.config import Settings
+
+if TYPE_CHECKING:
+    from assistant.hit import Hit
+    from assistant.workspace import Workspace
+    from eval.calibrate import Example
+    from eval.question import Question
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +56,9 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         refuse_known(questions, read_questions(path), str(path))
     with open_workspace(settings) as workspace:
         workspace.check_collection(args.collection)
-        examples = _examples(questions, workspace, args.collection)
+        found = examples(questions, workspace, args.collection)
         fitted = calibrate(
-            examples,
+            found,
             fingerprint=workspace.evidence_fingerprint,
             collection=args.collection,
             seed=args.seed,
@@ -61,7 +69,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "collection": args.collection,
         "threshold": round(fitted.threshold, 4),
         "rule": fitted.rule,
-        "left_out": len(questions) - len(examples),
+        "left_out": len(questions) - len(found),
         "weights": dict(zip(fitted.names, (round(w, 3) for w in fitted.weights), strict=True)),
         **fitted.fitted,
     }
@@ -90,38 +98,37 @@ def _percent(share: float | None) -> str:
     return "none" if share is None else f"{share:.0%}"
 
 
-def _examples(questions: Any, workspace: Any, collection: str) -> list[Any]:
+def examples(questions: Sequence[Question], workspace: Workspace, collection: str) -> list[Example]:
     """Return what the assistant would see of each question's evidence, and whether it is enough.
 
     Enough is evidence from a document that the question names, with every key fact in it where the
     question says which those are. A question that can be answered without any document is left out.
     """
+    # Here and not above, so that the help answers at once.
     from eval.calibrate import Example
     from eval.progress import Bar
 
-    examples = []
+    found = []
+    top_k = workspace.settings.retrieval.top_k
     with Bar(len(questions), doing="searching", done="searched") as bar:
         for question in questions:
             bar.advance()
             if question.answerable and not question.documents:
                 continue
-            hits = workspace.retriever.evidence(
-                question.question,
-                k=workspace.settings.retrieval.top_k,
-                collection=collection,
-            )
-            examples.append(
+            asked = question.question
+            hits = workspace.retriever.evidence(asked, k=top_k, collection=collection)
+            found.append(
                 Example(
                     id=question.id,
                     group=question.documents[0] if question.documents else question.id,
-                    values=workspace.judge.features(question.question, hits, collection),
+                    values=workspace.judge.features(asked, hits, collection),
                     enough=question.answerable and _holds(hits, question),
                 )
             )
-    return examples
+    return found
 
 
-def _holds(hits: Any, question: Any) -> bool:
+def _holds(hits: Sequence[Hit], question: Question) -> bool:
     if not {hit.chunk.source for hit in hits} & set(question.documents):
         return False
     said = " ".join(hit.chunk.text for hit in hits).casefold()

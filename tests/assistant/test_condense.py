@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from assistant.condense import condense
@@ -46,3 +49,11 @@ def test_no_word_is_added_twice() -> None:
 def test_a_question_without_a_word_changes_nothing() -> None:
     assert "Burbot" in condense("???", [BEFORE])
     assert condense(BEFORE, ["???", ""]) == BEFORE
+
+
+def test_of_the_samples_dialogues_the_follow_ups_lean_and_the_new_topics_do_not() -> None:
+    lines = Path("examples/tarnfell/dialogues.jsonl").read_text(encoding="utf-8").splitlines()
+    for dialogue in map(json.loads, lines):
+        earlier = [turn["question"] for turn in dialogue["history"]]
+        leaned = condense(dialogue["question"], earlier) != dialogue["question"]
+        assert leaned == (dialogue["tags"] == ["follow-up"]), dialogue["id"]

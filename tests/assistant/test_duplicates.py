@@ -18,7 +18,7 @@ def hit(document: str, text: str, title: str = "Pump", score: float = 1.0) -> Hi
 def shown(*hits: Hit) -> list[tuple[str, list[str]]]:
     return [
         (hit.chunk.document_id, [copy.document_id for copy in hit.copies])
-        for hit in collapse(hits).hits
+        for hit in collapse(hits, k=9).hits
     ]
 
 
@@ -50,5 +50,10 @@ def test_passages_of_one_document_are_never_copies_of_each_other() -> None:
 
 
 def test_what_is_dropped_names_what_is_shown_instead() -> None:
-    (dropped,) = collapse([hit("a", LONG), hit("b", LONG)]).dropped
+    (dropped,) = collapse([hit("a", LONG), hit("b", LONG)], k=1).dropped
     assert (dropped.hit.chunk.source, dropped.why, dropped.by) == ("b.md", "duplicate", "a.md")
+
+
+def test_no_more_than_wanted_are_kept_and_copies_further_down_are_still_named() -> None:
+    found = collapse([hit("a", LONG), hit("d", "Other."), hit("b", LONG)], k=1)
+    assert [(h.chunk.document_id, len(h.copies)) for h in found.hits] == [("a", 1)]

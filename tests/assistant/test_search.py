@@ -223,15 +223,15 @@ def test_an_explained_search_shows_both_ranks_and_what_was_left_out(
     body = LocalWorkspace(workspace).search(f"8 collar {CARE}", k=9, explain=True)
     first = body["hits"][0]
     how = first["explanation"]
-    assert (how["dense_rank"], how["bm25_rank"]) == (1, 1)
-    assert first["score"] == how["fused"] == pytest.approx(1.0)
+    assert {how["dense_rank"], how["bm25_rank"]} <= {1, 2}  # its copy has the other place
+    assert first["score"] == how["fused"] > 0.9
     assert {(item["why"], item["by"]) for item in body["dropped"]} == {
         ("superseded", "sb-7-rev-b.md"),
         ("duplicate", first["source"]),
     }
     text = render(body)
-    assert "dense rank 1 (cosine" in text
-    assert "BM25 rank 1 (score" in text
+    assert f"dense rank {how['dense_rank']} (cosine {how['cosine']:.3f})" in text
+    assert f"BM25 rank {how['bm25_rank']} (score {how['bm25']:.2f})" in text
     assert f"also in: {first['also_in'][0]['source']}" in text
     assert "superseded by sb-7-rev-b.md" in text
     plain = LocalWorkspace(workspace).search("collar")

@@ -49,7 +49,7 @@ def calibration(**changes: object) -> Calibration:
 def test_evidence_that_holds_the_words_and_codes_shows_it() -> None:
     question = "How do I tighten the collar of the Burbot 20?"
     seen = features(question, [hit("Tightened collars hold at 3.2 N·m.")], count)
-    assert seen["words"] == seen["codes"] == seen["agreement"] == 1
+    assert seen["words"] == seen["codes"] == 1
     assert seen["unknown"] == 0
     assert seen["cosine"] == 0.6
     assert seen["bm25"] == pytest.approx(9 / 4)
@@ -74,7 +74,7 @@ def test_any_question_has_finite_features_with_and_without_evidence(question: st
     for hits in ([], [hit("The collar.", None, rank=99)]):
         seen = features(question, hits, count)
         assert all(-1 <= value < 100 for value in seen.values())
-        assert all(0 <= seen[name] <= 1 for name in ("words", "unknown", "codes", "agreement"))
+        assert all(0 <= seen[name] <= 1 for name in ("words", "unknown", "codes"))
 
 
 @given(st.floats(-1, 1), st.floats(0, 1))
