@@ -134,4 +134,5 @@ def _line(issue: dict[str, Any]) -> str:
         return f"{where}: there is no such field"
     if issue["type"] == "json_invalid":
         return f"The body is not JSON: {issue['ctx']['error']}"
-    return f"{where}: {issue['msg']}" if where else f"The body: {issue['msg']}"
+    message = issue["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else f"The body: {message}"

@@ -103,6 +103,8 @@ class Guard:
         path: str = scope["path"]
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
             return refused(path, 431, problem("too_large", "The headers are over 16 kB."))
+        if "\0" in path or b"%00" in scope["query_string"]:
+            return refused(path, 400, problem("bad_request", "There is a NUL in the address."))
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         # A foreign page can make its own name resolve to this machine (DNS rebinding); then the

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from assistant.answer import Ask, parse_model
 from assistant.api.schema import checked_schema
+from assistant.api.text import check_text
 from assistant.api.wire import CitationReply, SupportReply, TimingsReply
 from assistant.prompt import Turn
 
@@ -138,6 +139,12 @@ class ChatBody(BaseModel):
     """Where `rag` and `combined` look; ours, not OpenAI's."""
     top_k: int | None = Field(default=None, ge=1, le=50)
     """Passages to show to the model; ours, not OpenAI's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        check_text(value)
+        return value
 
     @field_validator("stop")
     @classmethod

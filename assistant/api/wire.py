@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from assistant.answer import Ask, parse_model
 from assistant.api.schema import checked_schema
+from assistant.api.text import check_text
 from assistant.feedback import Opinion
 from assistant.prompt import Turn
 
@@ -16,6 +17,16 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
+class Body(Wire):
+    """A body that somebody sends to us."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        check_text(value)
+        return value
+
+
 class TurnBody(Wire):
     """An earlier question with its answer."""
 
@@ -23,7 +34,7 @@ class TurnBody(Wire):
     answer: str
 
 
-class AskBody(Wire):
+class AskBody(Body):
     """A question to the assistant."""
 
     question: str = Field(min_length=1)
@@ -79,7 +90,7 @@ class AskBody(Wire):
         )
 
 
-class FeedbackBody(Wire):
+class FeedbackBody(Body):
     """What somebody says about an answer."""
 
     request_id: str = Field(pattern="^[0-9a-f]{32}$")
@@ -94,7 +105,7 @@ class FeedbackBody(Wire):
         return Opinion(self.request_id, self.rating, self.correction, self.comment)
 
 
-class SearchBody(Wire):
+class SearchBody(Body):
     """A search for passages."""
 
     query: str = Field(min_length=1)

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 
 from assistant.api.app import create_app
 from assistant.api.protocol import HurriedProtocol
 from assistant.engines.engine import Piece, Request
 from assistant.keys import Keys
-from tests.assistant.api.conftest import PUMP, Serve, Service, listening, tuned
+from tests.assistant.api.conftest import PUMP, URL, Serve, Service, listening, tuned
 from tests.fakes import ScriptedEngine, small_workspace
 
 ASK = {"question": "How firmly do I tighten the latch screws of the Sculpin 14?", "mode": "rag"}
@@ -29,19 +30,28 @@ CHAT = {"model": "rag", "messages": [{"role": "user", "content": ASK["question"]
 CLIMBS = ["..%2f..%2f..%2fetc%2fpasswd", "..%5c..%5cx", "%2e%2e/%2e%2e/x", "..%00", "a%0d%0aX: y"]
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service for tests that leave nothing behind."""
+    engine = ScriptedEngine()
+    workspace = small_workspace(tmp_path_factory.mktemp("home"), engine)
+    with TestClient(create_app(workspace), base_url=URL, raise_server_exceptions=False) as client:
+        yield Service(client, workspace, engine)
+
+
 # ---- path traversal
 
 
 @pytest.mark.parametrize("climb", CLIMBS)
-def test_an_id_that_climbs_finds_nothing(serve: Serve, climb: str) -> None:
-    client = serve().client
+def test_an_id_that_climbs_finds_nothing(shared: Service, climb: str) -> None:
+    client = shared.client
     for path in ("/api/documents/", "/api/jobs/", "/page/", "/v1/models/"):
-        assert client.get(path + climb).status_code == 404
-    assert client.delete(f"/api/documents/{climb}").status_code in (404, 405)
-    assert client.post(f"/api/adapters/{climb}/promote").status_code == 404
+        assert client.get(path + climb).status_code in (400, 404)
+    assert client.delete(f"/api/documents/{climb}").status_code in (400, 404, 405)
+    assert client.post(f"/api/adapters/{climb}/promote").status_code in (400, 404)
 
 
-@pytest.mark.parametrize("name", ["../../x", "..", "house:../../v1", "/etc/passwd", "a\x00b"])
+@pytest.mark.parametrize("name", ["../../x", "..", "house:../../v1", "/etc/passwd", "a\nb"])
 def test_a_name_that_climbs_names_nothing(serve: Serve, name: str) -> None:
     service = serve()
     tuned(service.workspace, "house:v1")
@@ -187,22 +197,22 @@ def test_guessing_keys_is_slowed_down_and_leaves_no_key_in_the_log(
 
 
 @pytest.mark.parametrize("path", ["/api/ask", "/api/search", "/v1/chat/completions"])
-def test_a_body_over_a_megabyte_is_not_read(serve: Serve, path: str) -> None:
+def test_a_body_over_a_megabyte_is_not_read(shared: Service, path: str) -> None:
     body = json.dumps({"question": "x" * 1_100_000})
     headers = {"content-type": "application/json"}
-    response = serve().client.post(path, content=body, headers=headers)
+    response = shared.client.post(path, content=body, headers=headers)
     assert response.status_code == 413
 
 
-def test_headers_over_the_limit_are_refused(serve: Serve) -> None:
-    response = serve().client.get("/api/documents", headers={"X-Long": "x" * 17_000})
+def test_headers_over_the_limit_are_refused(shared: Service) -> None:
+    response = shared.client.get("/api/documents", headers={"X-Long": "x" * 17_000})
     assert response.status_code == 431
 
 
 @pytest.mark.parametrize("depth", [33, 500, 100_000])
-def test_json_that_is_too_deep_is_refused(serve: Serve, depth: int) -> None:
+def test_json_that_is_too_deep_is_refused(shared: Service, depth: int) -> None:
     deep = '{"a":' * depth + "1" + "}" * depth
-    client = serve().client
+    client = shared.client
     for body in (
         f'{{"question": "x", "mode": "base", "schema": {deep}}}',
         '{"model": "base", "messages": [{"role": "user", "content": "x"}], "response_format": '
@@ -213,20 +223,52 @@ def test_json_that_is_too_deep_is_refused(serve: Serve, depth: int) -> None:
         assert client.post(path, content=body, headers=headers).status_code in (400, 422)
 
 
-def test_a_history_over_the_limit_is_refused(serve: Serve) -> None:
+def test_a_history_over_the_limit_is_refused(shared: Service) -> None:
     turn = {"question": "x", "answer": "y"}
     body = {"question": "x", "mode": "base", "history": [turn] * 51}
-    assert serve().client.post("/api/ask", json=body).status_code == 422
+    assert shared.client.post("/api/ask", json=body).status_code == 422
     message = {"role": "user", "content": "x"}
     chat = {"model": "base", "messages": [message] * 201}
-    assert serve().client.post("/v1/chat/completions", json=chat).status_code == 400
+    assert shared.client.post("/v1/chat/completions", json=chat).status_code == 400
 
 
-def test_a_compressed_body_is_not_unpacked(serve: Serve) -> None:
+def test_a_compressed_body_is_not_unpacked(shared: Service) -> None:
     bomb = gzip.compress(b'{"question": "' + b"x" * 50_000_000 + b'"}')
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    response = serve().client.post("/api/ask", content=bomb, headers=headers)
+    response = shared.client.post("/api/ask", content=bomb, headers=headers)
     assert response.status_code in (400, 415, 422)
+
+
+@pytest.mark.parametrize("text", ["\\ud800", "\\u0000", "a\\udfffb"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/ask", '{"question": "%s", "mode": "base"}'),
+        ("/api/ask", '{"question": "x", "mode": "base", "history": [{"question": "%s"}]}'),
+        ("/api/ask", '{"question": "x", "mode": "base", "schema": {"title": ["%s"]}}'),
+        ("/api/search", '{"query": "%s"}'),
+        ("/api/feedback", '{"request_id": "00", "rating": "up", "comment": "%s"}'),
+        (
+            "/v1/chat/completions",
+            '{"model": "base", "messages": [{"role": "user", "content": "%s"}]}',
+        ),
+    ],
+)
+def test_what_is_no_text_is_refused(shared: Service, path: str, body: str, text: str) -> None:
+    headers = {"content-type": "application/json"}
+    response = shared.client.post(path, content=body % text, headers=headers)
+    assert response.status_code in (400, 422)
+    assert "character" in response.text
+
+
+def test_a_text_about_escapes_is_a_text(shared: Service) -> None:
+    body = {"question": r"What does \u0000 mean, and \ud800?", "mode": "base"}
+    assert shared.client.post("/api/ask", json=body).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/documents/%00", "/api/documents?collection=a%00b"])
+def test_a_nul_in_an_address_is_refused(shared: Service, path: str) -> None:
+    assert shared.client.get(path).status_code == 400
 
 
 # ---- slow clients, on a real socket
@@ -319,8 +361,8 @@ def test_a_client_that_stops_reading_gives_its_place_back(
 # ---- injection
 
 
-def test_a_request_cannot_write_into_the_answers_headers(serve: Serve) -> None:
-    client = serve().client
+def test_a_request_cannot_write_into_the_answers_headers(shared: Service) -> None:
+    client = shared.client
     headers = {"X-Request-Id": "mine", "Origin": "http://127.0.0.1:8000"}
     response = client.get("/api/documents?collection=a%0d%0aSet-Cookie:%20x=1", headers=headers)
     assert "set-cookie" not in response.headers
@@ -341,15 +383,15 @@ def test_markup_comes_back_as_json_that_no_browser_runs(serve: Serve) -> None:
         assert "'unsafe-inline'" not in response.headers["content-security-policy"]
 
 
-def test_a_form_of_a_foreign_page_cannot_pass_for_json(serve: Serve) -> None:
-    client = serve().client
+def test_a_form_of_a_foreign_page_cannot_pass_for_json(shared: Service) -> None:
+    client = shared.client
     for kind in ("text/plain", "application/x-www-form-urlencoded"):
         response = client.post("/api/ask", content=json.dumps(ASK), headers={"content-type": kind})
         assert response.status_code == 422
 
 
-def test_no_browser_is_told_that_foreign_pages_may_read(serve: Serve) -> None:
-    client = serve().client
+def test_no_browser_is_told_that_foreign_pages_may_read(shared: Service) -> None:
+    client = shared.client
     headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     response = client.options("/api/ask", headers=headers)
     assert not response.is_success
@@ -360,11 +402,11 @@ def test_no_browser_is_told_that_foreign_pages_may_read(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("reference", ["http://127.0.0.1:1/x.json", "file:///etc/passwd", "//x/y"])
-def test_a_schema_cannot_make_the_service_fetch_anything(serve: Serve, reference: str) -> None:
-    service = serve()
+def test_a_schema_cannot_make_the_service_fetch_anything(shared: Service, reference: str) -> None:
     schema = {"type": "object", "properties": {"a": {"anyOf": [{"$ref": reference}]}}}
     body = {"question": "x", "mode": "base", "schema": schema}
-    response = service.client.post("/api/ask", json=body)
+    asked = len(shared.engine.requests)
+    response = shared.client.post("/api/ask", json=body)
     assert response.status_code == 422
     assert "points outside" in response.json()["error"]["message"]
-    assert service.engine.requests == []
+    assert len(shared.engine.requests) == asked
