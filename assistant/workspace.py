@@ -51,8 +51,10 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     @cached_property
     def index(self) -> Index:
-        """What documents become."""
-        return Index(self.registry, ChromaVectors(self.home / "vectors"), self.embedder)
+        """What documents become; what a killed process left of it is put right first."""
+        index = Index(self.registry, ChromaVectors(self.home / "vectors"), self.embedder)
+        index.repair()
+        return index
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -197,7 +199,9 @@ class Workspace(AbstractContextManager["Workspace"]):
         """Let go of files and models."""
         if "engine" in self.__dict__:
             self.engine.close()
-        if "registry" in self.__dict__:
+        if "index" in self.__dict__:
+            self.index.close()
+        elif "registry" in self.__dict__:
             self.registry.close()
 
     def __exit__(self, *_: object) -> None:

@@ -1,5 +1,6 @@
 """The index: registry and vectors kept in step."""
 
+import logging
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from ingest.document import Chunk, Document, Failed, Record
 from ingest.embed import Embedder
 from ingest.registry import Registry
 from ingest.vectors import ChromaVectors
+
+log = logging.getLogger(__name__)
+REBUILD_CHUNKS = 512
 
 
 class Scored(NamedTuple):
@@ -86,14 +90,27 @@ class Index:
     def repair(self) -> int:
         """Remove vectors that an interrupted run left without a chunk; return how many.
 
-        Not while a run is under way: what it has staged would be removed.
+        Not while a run is under way: what it has staged would be removed. A vector store that was
+        torn is filled anew from the registry.
+
+        Raises:
+            StoreError: the index cannot be written.
         """
         with self._writing:
+            if self.vectors.torn:
+                self._rebuild()
             stray = self.registry.stray()
             self.vectors.remove(sorted(stray))
             self.registry.clear_pending(self.registry.pending())
             self._staged.clear()
             return len(stray)
+
+    def _rebuild(self) -> None:
+        log.warning("The vectors were cut off while they were written; they are made anew.")
+        self.vectors.reset()
+        for chunks in self.registry.pages(REBUILD_CHUNKS):
+            self.vectors.add(chunks, self.embedder.embed([chunk.context for chunk in chunks]))
+        self.vectors.mended()
 
     def _forget(self, gone: set[str]) -> None:
         """Remove the vectors of chunks that are listed no longer."""
@@ -137,4 +154,5 @@ class Index:
 
     def close(self) -> None:
         """Let go of the files."""
+        self.vectors.close()
         self.registry.close()

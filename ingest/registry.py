@@ -7,7 +7,7 @@ reader, so a document is replaced in the one moment in which its transaction com
 import json
 import re
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +219,18 @@ class Registry:
         query = select(CHUNKS).where(CHUNKS.c.id.in_(ids))
         with self._engine.connect() as connection:
             return {row["id"]: _chunk(row) for row in connection.execute(query).mappings()}
+
+    def pages(self, size: int) -> Iterator[list[Chunk]]:
+        """Yield all chunks, `size` at a time."""
+        last = 0
+        while True:
+            query = select(CHUNKS).where(CHUNKS.c.number > last).order_by(CHUNKS.c.number)
+            with self._engine.connect() as connection:
+                rows = connection.execute(query.limit(size)).mappings().all()
+            if not rows:
+                return
+            yield [_chunk(row) for row in rows]
+            last = rows[-1]["number"]
 
     def put(self, documents: Sequence[tuple[Document, Sequence[Chunk]]]) -> set[str]:
         """Insert documents or replace them, chunks and full text with them, in one transaction.

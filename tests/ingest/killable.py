@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import chromadb
+import llama_index.vector_stores.chroma  # noqa: F401 - later imports, made before the fork
 import numpy as np
-from chromadb.config import Settings
 from numpy.typing import NDArray
 from sqlalchemy import text
 
@@ -28,7 +27,7 @@ from ingest.registry import Registry
 from ingest.vectors import ChromaVectors
 from tests.fakes import HashEmbedder, small_pipeline
 
-SMALL = {"hnsw": {"space": "cosine", "batch_size": 8, "sync_threshold": 16}}
+SMALL = {"space": "cosine", "batch_size": 8, "sync_threshold": 16}
 """Chroma writes its graph to disk every 1,000 vectors; so few would never get there otherwise."""
 WRITES = ("put", "fail", "move", "remove", "set_pending", "clear_pending")
 
@@ -62,12 +61,7 @@ class TickingVectors(ChromaVectors):
     """Real vectors; each write is two moments."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        client = chromadb.PersistentClient(
-            path=str(folder), settings=Settings(anonymized_telemetry=False)
-        )
-        client.get_or_create_collection("chunks", configuration=SMALL)
-        super().__init__(folder)
+        super().__init__(folder, hnsw=SMALL)
         self._clock = clock
 
     def add(self, chunks: Sequence[Chunk], rows: NDArray[np.float32]) -> None:
@@ -86,6 +80,7 @@ def ingest(home: Path, docs: Path, last: int | None) -> dict[str, Any]:
     for name in WRITES:
         setattr(registry, name, clock.around(getattr(registry, name)))
     index = Index(registry, TickingVectors(home / "vectors", clock), HashEmbedder())
+    torn = index.vectors.torn
     pipeline = small_pipeline(index)
     began = time.monotonic()
     pipeline.run(find_files([str(docs)]), collection="default")
@@ -93,7 +88,7 @@ def ingest(home: Path, docs: Path, last: int | None) -> dict[str, Any]:
     seconds = time.monotonic() - began
     held = content(index)
     index.close()
-    return {"ticks": clock.ticks, "seconds": seconds, "held": held}
+    return {"ticks": clock.ticks, "seconds": seconds, "held": held, "torn": torn}
 
 
 def content(index: Index) -> dict[str, Any]:
@@ -108,7 +103,7 @@ def content(index: Index) -> dict[str, Any]:
     }
     # That the graph knows each vector too, `get` does not tell.
     near = collection.query(query_embeddings=found["embeddings"], n_results=1)["ids"]
-    columns = "chunks.id, document_id, chunks.source, page, start, \"end\", ordinal, chunks.text"
+    columns = 'chunks.id, document_id, chunks.source, page, start, "end", ordinal, chunks.text'
     full_text = "chunks_fts.title, chunks_fts.headings, chunks_fts.text"
     with index.registry.engine.connect() as connection:
 
