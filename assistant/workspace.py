@@ -20,10 +20,11 @@ from assistant.engines.engine import Engine
 from assistant.prompt import fingerprint
 from assistant.retrieve import Retriever
 from ingest.chunk import Chunker
-from ingest.embed import CachedEmbedder, Embedder, SentenceTransformerEmbedder
+from ingest.embed import CachedEmbedder, Embedder
 from ingest.errors import ConfigError, NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
+from ingest.openvino_embedder import choose_embedder
 from ingest.pipeline import Pipeline
 from ingest.prepare import Parts, Threads
 from ingest.read import read_document
@@ -46,8 +47,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def embedder(self) -> Embedder:
         """The embedding model."""
-        name = self.settings.embedding.model
-        return SentenceTransformerEmbedder(name, resolve(name))
+        embedding = self.settings.embedding
+        return choose_embedder(embedding.model, resolve(embedding.model), embedding.backend)
 
     @cached_property
     def index(self) -> Index:

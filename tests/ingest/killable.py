@@ -7,9 +7,9 @@ seconds that importing them takes.
 import hashlib
 import json
 import os
+import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -135,10 +135,11 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
             json.dump(ingest(Path(order["home"]), Path(order["docs"]), order["last"]), out)
         os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, encoding="utf-8") as answer:
-        answer.readline()
+    with os.fdopen(reader, "rb", buffering=0) as answer:
+        answer.read(1)
         if order["delay"] is not None:
-            threading.Timer(order["delay"], os.kill, (child, signal.SIGKILL)).start()
+            if not select.select([answer], [], [], order["delay"])[0]:
+                os.kill(child, signal.SIGKILL)
         said = answer.read()
         _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
