@@ -7,7 +7,7 @@ when they are first used, so that listing documents loads no language model.
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
 from ingest.openvino_embedder import choose_embedder
 from ingest.pipeline import Pipeline
-from ingest.prepare import Parts, Threads
+from ingest.prepare import Parts, Preparation, Threads
 from ingest.read import read_document
 from ingest.registry import Registry
 from ingest.vectors import ChromaVectors
@@ -47,8 +47,7 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def embedder(self) -> Embedder:
         """The embedding model."""
-        embedding = self.settings.embedding
-        return choose_embedder(embedding.model, resolve(embedding.model), embedding.backend)
+        return make_embedder(self.settings)
 
     @cached_property
     def index(self) -> Index:
@@ -60,20 +59,17 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def pipeline(self) -> Pipeline:
         """Takes files into the index."""
-        ingest = self.settings.ingest
-        parts = Parts(read_document, lambda document: self.chunker.chunk(document), self.embedder)
-        return Pipeline(self.index, Threads(parts, readers=2), max_file_mb=ingest.max_file_mb)
+        parts = make_parts(self.settings, self.embedder)
+        return self._pipeline(Threads(parts, readers=2))
 
-    @cached_property
-    def chunker(self) -> Chunker:
-        """Cuts documents; it counts in the embedding model's tokens, and so needs the model."""
-        ingest = self.settings.ingest
-        return Chunker(
-            self.embedder.tokenize,
-            chunk_tokens=ingest.chunk_tokens,
-            chunk_overlap=ingest.chunk_overlap,
-            max_tokens=self.embedder.max_tokens,
-        )
+    def pipeline_on(self, ray: str) -> Pipeline:
+        """Return a pipeline that reads and embeds on the Ray cluster at the address `ray`."""
+        from ingest.cluster import RayCluster
+
+        return self._pipeline(RayCluster(ray, partial(make_parts, self.settings)))
+
+    def _pipeline(self, preparation: Preparation) -> Pipeline:
+        return Pipeline(self.index, preparation, max_file_mb=self.settings.ingest.max_file_mb)
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -207,6 +203,28 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def make_embedder(settings: Settings) -> Embedder:
+    """Return the embedding model that the settings name."""
+    embedding = settings.embedding
+    return choose_embedder(embedding.model, resolve(embedding.model), embedding.backend)
+
+
+def make_parts(settings: Settings, embedder: Embedder | None = None) -> Parts:
+    """Return what files are prepared with; the model is loaded when the first one has to be cut."""
+    used = embedder or make_embedder(settings)
+
+    @cache
+    def chunker() -> Chunker:
+        return Chunker(
+            used.tokenize,
+            chunk_tokens=settings.ingest.chunk_tokens,
+            chunk_overlap=settings.ingest.chunk_overlap,
+            max_tokens=used.max_tokens,
+        )
+
+    return Parts(read_document, lambda document: chunker().chunk(document), used)
 
 
 def open_workspace(settings: Settings) -> Workspace:

@@ -137,9 +137,9 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
     os.close(writer)
     with os.fdopen(reader, "rb", buffering=0) as answer:
         answer.read(1)
-        if order["delay"] is not None:
-            if not select.select([answer], [], [], order["delay"])[0]:
-                os.kill(child, signal.SIGKILL)
+        answers, _, _ = select.select([answer], [], [], order["delay"])
+        if not answers:  # the delay is over; None waits for the answer
+            os.kill(child, signal.SIGKILL)
         said = answer.read()
         _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
