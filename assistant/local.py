@@ -81,10 +81,18 @@ class LocalWorkspace:
         uploads: Sequence[Upload],
         collection: str,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        ray: str | None = None,
     ) -> Body:
-        """Ingest files and return the tally; `on_progress` gets how many are through, and all."""
+        """Ingest files and return the tally; `on_progress` gets how many are through, and all.
+
+        `ray` is the address of a cluster that reads and embeds them.
+        """
         through = itertools.count(1)
-        tally = self._workspace.pipeline.run(
+        pipeline = self._workspace.pipeline
+        if ray is not None:
+            pipeline = self._workspace.pipeline_on(ray)
+        tally = pipeline.run(
             uploads,
             collection=collection,
             on_file=lambda _: on_progress(next(through), len(uploads)),

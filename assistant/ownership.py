@@ -8,7 +8,7 @@ writes its address there, so that a command can work through it instead.
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,7 +54,12 @@ class Claim:
 
 @contextmanager
 def own(
-    home: Path, command: str, url: str | None = None, *, wait_s: float = 0.0
+    home: Path,
+    command: str,
+    url: str | None = None,
+    *,
+    wait_s: float = 0.0,
+    on_wait: Callable[[str], None] = lambda who: None,
 ) -> Iterator[Claim | Owner]:
     """Hold the workspace at `home`, or name the server that does.
 
@@ -65,6 +70,7 @@ def own(
         command: what others are told that we are doing.
         url: where we can be asked over HTTP, if that is known already.
         wait_s: seconds to wait for an owner that is no server to finish.
+        on_wait: told once who is waited for.
 
     Raises:
         ConflictError: another process holds it and is no server; says which.
@@ -73,7 +79,7 @@ def own(
     lock = FileLock(home / LOCK)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        server = _acquire(lock, home, wait_s)
+        server = _acquire(lock, home, wait_s, on_wait)
         if server is None:
             claim = Claim(home, command)
             claim.announce(url)
@@ -89,9 +95,12 @@ def own(
         lock.release()
 
 
-def _acquire(lock: FileLock, home: Path, wait_s: float) -> Owner | None:
+def _acquire(
+    lock: FileLock, home: Path, wait_s: float, on_wait: Callable[[str], None]
+) -> Owner | None:
     """Take the lock and return None, or return the server that holds it."""
     started = time.monotonic()
+    told = False
     while True:
         try:
             lock.acquire(timeout=0)
@@ -104,6 +113,9 @@ def _acquire(lock: FileLock, home: Path, wait_s: float) -> Owner | None:
         waited = time.monotonic() - started
         if waited >= (wait_s if owner is not None else max(wait_s, PATIENCE_S)):
             raise _conflict(home, owner)
+        if owner is not None and not told:
+            on_wait(_name(owner))
+            told = True
         time.sleep(POLL_S)
 
 
@@ -111,9 +123,13 @@ def _conflict(home: Path, owner: Owner | None) -> ConflictError:
     if owner is None:
         who, hint = "Another process", "Wait until it has finished."
     else:
-        who = f"`groundtune {owner.command}` (process {owner.pid})"
+        who = _name(owner)
         hint = f"Wait until it has finished, or stop process {owner.pid}."
     return ConflictError(f"{who} works on the workspace {home}.", hint=hint)
+
+
+def _name(owner: Owner) -> str:
+    return f"`groundtune {owner.command}` (process {owner.pid})"
 
 
 def _read(note: Path) -> Owner | None:

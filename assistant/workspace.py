@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ from assistant.stores import open_registry, open_vectors
 from assistant.strength import Calibration, read_calibration
 from assistant.strength import fingerprint as evidence_fingerprint
 from ingest.chunk import Chunker
-from ingest.embed import CachedEmbedder, Embedder, SentenceTransformerEmbedder
+from ingest.embed import CachedEmbedder, Embedder
 from ingest.embedding_model import EmbeddingModel, check_model, identify
 from ingest.errors import ConfigError, NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
+from ingest.openvino_embedder import choose_embedder
 from ingest.pipeline import Pipeline
-from ingest.prepare import Parts, Threads
+from ingest.prepare import Parts, Preparation, ReadContent, Threads
 from ingest.registry import Registry
 from ingest.sandbox import Reader
 from ingest.stores.vectors import Vectors
@@ -60,8 +61,7 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def embedder(self) -> Embedder:
         """The embedding model."""
-        name = self.settings.embedding.model
-        return SentenceTransformerEmbedder(name, resolve(name))
+        return make_embedder(self.settings)
 
     @cached_property
     def embedding_model(self) -> EmbeddingModel:
@@ -82,7 +82,7 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     @cached_property
     def index(self) -> Index:
-        """What documents become.
+        """What documents become; what a killed process left of it is put right first.
 
         Raises:
             MismatchError: another embedding model made it.
@@ -90,19 +90,14 @@ class Workspace(AbstractContextManager["Workspace"]):
         """
         check_model(self.registry, self.embedding_model)
         index = Index(self.registry, self.vectors, self.embedder)
+        index.repair()
         index.check()
         return index
 
     @cached_property
     def chunker(self) -> Chunker:
         """Cuts documents into passages."""
-        ingest = self.settings.ingest
-        return Chunker(
-            self.embedder.tokenize,
-            chunk_tokens=ingest.chunk_tokens,
-            chunk_overlap=ingest.chunk_overlap,
-            max_tokens=self.embedder.max_tokens,
-        )
+        return make_chunker(self.settings, self.embedder)
 
     @cached_property
     def reader(self) -> Reader:
@@ -112,12 +107,17 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def pipeline(self) -> Pipeline:
         """Takes files into the index."""
-        # The chunker counts in the embedding model's tokens: nothing is loaded before it is needed.
-        parts = Parts(
-            self.reader.read, lambda document: self.chunker.chunk(document), self.embedder
-        )
-        threads = Threads(parts, readers=READERS)
-        return Pipeline(self.index, threads, max_file_mb=self.settings.ingest.max_file_mb)
+        parts = make_parts(self.settings, self.embedder, self.reader.read)
+        return self._pipeline(Threads(parts, readers=READERS))
+
+    def pipeline_on(self, ray: str) -> Pipeline:
+        """Return a pipeline that reads and embeds on the Ray cluster at the address `ray`."""
+        from ingest.cluster import RayCluster
+
+        return self._pipeline(RayCluster(ray, partial(make_parts, self.settings)))
+
+    def _pipeline(self, preparation: Preparation) -> Pipeline:
+        return Pipeline(self.index, preparation, max_file_mb=self.settings.ingest.max_file_mb)
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -307,6 +307,36 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def make_embedder(settings: Settings) -> Embedder:
+    """Return the embedding model that the settings name."""
+    embedding = settings.embedding
+    return choose_embedder(embedding.model, resolve(embedding.model), embedding.backend)
+
+
+def make_chunker(settings: Settings, embedder: Embedder) -> Chunker:
+    """Return what cuts documents; it counts in the embedding model's tokens."""
+    return Chunker(
+        embedder.tokenize,
+        chunk_tokens=settings.ingest.chunk_tokens,
+        chunk_overlap=settings.ingest.chunk_overlap,
+        max_tokens=embedder.max_tokens,
+    )
+
+
+def make_parts(
+    settings: Settings, embedder: Embedder | None = None, read: ReadContent | None = None
+) -> Parts:
+    """Return what files are prepared with.
+
+    The embedding model is loaded when the first file has to be cut. Without `read`, files are read
+    by processes of their own, with limits.
+    """
+    used = embedder or make_embedder(settings)
+    chunker = cache(partial(make_chunker, settings, used))
+    read = read or Reader(workers=READERS).read
+    return Parts(read, lambda document: chunker().chunk(document), used)
 
 
 def open_workspace(settings: Settings) -> Workspace:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from assistant.hit import Hit
     from assistant.workspace import Workspace
     from eval.calibrate import Example
-    from eval.question import Question
+    from eval.metrics import says
+from eval.question import Question
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,5 +132,5 @@ def examples(questions: Sequence[Question], workspace: Workspace, collection: st
 def _holds(hits: Sequence[Hit], question: Question) -> bool:
     if not {hit.chunk.source for hit in hits} & set(question.documents):
         return False
-    said = " ".join(hit.chunk.text for hit in hits).casefold()
-    return all(any(s.casefold() in said for s in spellings) for spellings in question.facts)
+    said = " ".join(hit.chunk.text for hit in hits)
+    return all(says(said, fact) for fact in question.facts)

@@ -39,10 +39,11 @@ def facts_stated(question: Question, answer: Answer) -> Score:
 
 def _missing(question: Question, answer: Answer) -> list[str]:
     text = all_text(answer.answer)
-    return [_name(fact) for fact in question.facts if not _stated(text, fact)]
+    return [_name(fact) for fact in question.facts if not says(text, fact)]
 
 
-def _stated(text: str, fact: tuple[str, ...] | Quantity) -> bool:
+def says(text: str, fact: tuple[str, ...] | Quantity) -> bool:
+    """Return whether `text` states a key fact, in one of its spellings or as a quantity."""
     if isinstance(fact, Quantity):
         return states(text, fact.value, fact.unit, fact.tolerance)
     return any(holds(text, spelling) for spelling in fact)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,13 @@ class Embedder(Protocol):
 
     name: str
     """Of the model; vectors of different models do not compare."""
-    max_tokens: int
-    """Longer texts would be cut."""
+    backend: str
+    """What computes them, and how exactly. Vectors of one index come from like backends."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts would be cut."""
+        ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one row a text: shape (len(texts), dimension), float32, L2 norm 1."""
@@ -36,11 +41,16 @@ class CachedEmbedder:
     def __init__(self, embedder: Embedder, *, capacity: int = 8192) -> None:
         """Keep at most `capacity` vectors of `embedder`, those used last."""
         self.name = embedder.name
-        self.max_tokens = embedder.max_tokens
+        self.backend = embedder.backend
         self._embedder = embedder
         self._capacity = capacity
         self._rows: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts would be cut."""
+        return self._embedder.max_tokens
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one row a text: shape (len(texts), dimension), float32, L2 norm 1."""
@@ -63,19 +73,35 @@ class CachedEmbedder:
 class SentenceTransformerEmbedder:
     """A sentence-transformers model on the CPU, or on the GPU where there is one."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        """Load the model `name` from `path`, a folder or a Hugging Face repository."""
-        from sentence_transformers import SentenceTransformer
+    backend = "torch-f32"
 
+    def __init__(self, name: str, path: Path) -> None:
+        """Take the model `name` from `path`, a folder or a Hugging Face repository.
+
+        It is loaded when it is first needed.
+        """
         self.name = name
-        # A path that exists is local, so no hub is asked; `hf:` names are for the library to find.
-        self._model = _apart(lambda: SentenceTransformer(str(path), local_files_only=path.exists()))
-        self.max_tokens = int(self._model.max_seq_length or 512)
+        self._path = path
+        self._loading = threading.Lock()
+        self._loaded: Any = None
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts would be cut."""
+        return int(self._model.max_seq_length or 512)
+
+    @property
+    def _model(self) -> Any:
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = apart(lambda: load_sentence_transformer(self._path))
+            return self._loaded
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one row a text: shape (len(texts), dimension), float32, L2 norm 1."""
-        rows: NDArray[np.float32] = _apart(
-            lambda: self._model.encode(
+        model = self._model
+        rows: NDArray[np.float32] = apart(
+            lambda: model.encode(
                 list(texts),
                 normalize_embeddings=True,
                 show_progress_bar=False,
@@ -90,7 +116,15 @@ class SentenceTransformerEmbedder:
         return tokens
 
 
-def _apart(work: Callable[[], T]) -> T:
+def load_sentence_transformer(path: Path) -> Any:
+    """Load a model from a folder, or from the Hugging Face repository of that name."""
+    from sentence_transformers import SentenceTransformer
+
+    # A path that exists is local, so no hub is asked; `hf:` names are for the library to find.
+    return SentenceTransformer(str(path), local_files_only=path.exists())
+
+
+def apart(work: Callable[[], T]) -> T:
     """Return what `work` returns, run in a thread that ends with it.
 
     PyTorch and llama.cpp share one OpenMP library. It keeps worker threads for each thread that

@@ -1,5 +1,6 @@
 """The index: registry and vectors kept in step."""
 
+import logging
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from ingest.stores.vectors import Vectors
 
 WIDE = 4
 """A search kept to some documents looks at so many times as many chunks of all of them first."""
+
+log = logging.getLogger(__name__)
+REBUILD_CHUNKS = 512
 
 
 class Scored(NamedTuple):
@@ -91,9 +95,15 @@ class Index:
     def repair(self) -> int:
         """Remove vectors that an interrupted run left without a chunk; return how many.
 
-        Not while a run is under way: what it has staged would be removed.
+        Not while a run is under way: what it has staged would be removed. A vector store that was
+        torn is filled anew from the registry.
+
+        Raises:
+            StoreError: the index cannot be written.
         """
         with self._writing:
+            if self.vectors.torn:
+                self._rebuild()
             stray = self.registry.stray()
             self.vectors.remove(sorted(stray))
             self.registry.clear_pending(self.registry.pending())
@@ -123,6 +133,13 @@ class Index:
             (n, self.vectors.count(n), listed) for n, listed in self.registry.sizes().items()
         ]
         return [one for one in counted if one[1] < one[2]]
+
+    def _rebuild(self) -> None:
+        log.warning("The vectors were cut off while they were written; they are made anew.")
+        with self.vectors.renewed():
+            for collection in self.registry.sizes():
+                for chunks in self.registry.pages(collection, size=REBUILD_CHUNKS):
+                    self.vectors.add(chunks, self.embedder.embed([c.context for c in chunks]))
 
     def dense(
         self,

@@ -29,6 +29,7 @@ class HashEmbedder:
     """Counts words in hashed places: texts that share words are similar, others are not."""
 
     name = "hash"
+    backend = "hash"
     max_tokens = 256
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

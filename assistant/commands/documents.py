@@ -34,11 +34,17 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def render(result: dict[str, Any]) -> str:
     """Return what a person reads."""
     if "documents" in result:
-        lines = [
-            f"{d['id']}  {d['status']:<6} {d['chunks']:>4} passages  {d['source']}  ({d['title']})"
-            for d in result["documents"]
-        ]
+        lines = [line for document in result["documents"] for line in _lines(document)]
         return "\n".join(lines) if lines else "No documents yet. Add some: groundtune ingest PATH"
     if "text" in result:
         return f"{result['title']}\n{result['source']}\n\n{result['text']}"
     return f"Deleted {result['deleted']}."
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    pages = "" if document["pages"] is None else f"{document['pages']} pages"
+    line = (
+        f"{document['id']}  {document['status']:<6} {document['chunks']:>5} passages {pages:>10}  "
+        f"{document['source']}  ({document['title']})"
+    )
+    return [line] if document["error"] is None else [line, f"    {document['error']}"]

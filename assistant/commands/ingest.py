@@ -1,6 +1,10 @@
 """`groundtune ingest PATH...`: files, folders and globs become searchable."""
 
 import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +12,11 @@ from assistant.commands.desk import open_desk
 from assistant.config import Settings
 from assistant.local import LocalWorkspace
 from assistant.uploads import check_collection_name
-from ingest.errors import UsageError
-from ingest.files import find_files
+from ingest.errors import ConflictError, UsageError
+from ingest.files import Upload, find_files
+
+LISTED = 20
+"""Files that a summary lists; more are counted, unless `--verbose` asks for them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,55 +26,118 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prune", action="store_true", help="remove documents whose files are gone from PATH"
     )
+    parser.add_argument(
+        "--watch", action="store_true", help="go on with what changes in PATH, until Ctrl-C"
+    )
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="read and embed on a Ray cluster; `auto` finds a local one"
+    )
+    parser.add_argument(
+        "--verbose", "-v", action="store_true", help=f"list every file, not the first {LISTED}"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Ingest and return the tally.
+    """Ingest and return the tally; with `--watch`, that of all rounds together.
 
     Raises:
         NotFoundError: a path names nothing.
-        UsageError: `--prune` while a server owns the workspace.
+        ConflictError: `--prune` or `--ray` while a server owns the workspace.
     """
+    check_collection_name(args.collection)
+    if args.watch and args.ray:
+        raise UsageError("--watch and --ray do not go together.", hint="Leave one of them out.")
+    result = _round(args, settings, find_files(args.paths))
+    if args.watch:
+        from ingest.watch import changes
+
+        _say("Watching. Ctrl-C ends it.")
+        for paths in changes(args.paths):
+            # A folder that is empty for a moment, or gone, is no reason to stop.
+            found = find_files([path for path in args.paths if Path(path).exists()])
+            changed = [upload for upload in found if upload.path in paths]
+            if changed or args.prune:
+                more = _round(args, settings, changed)
+                result = {key: value + more[key] for key, value in result.items()}
+                _say(render({**more, "verbose": True}))
+    return {**result, "verbose": args.verbose} if args.verbose and not args.json else result
+
+
+def _round(args: argparse.Namespace, settings: Settings, uploads: Sequence[Upload]) -> Any:
+    """Ingest files once. Between two rounds of `--watch` the workspace is free for others."""
+    with (
+        open_desk(
+            settings,
+            "ingest",
+            wait_s=math.inf,
+            on_wait=lambda who: _say(f"{who} works on this workspace; waiting for it to finish."),
+        ) as desk,
+        _bar(len(uploads)) as moved,
+    ):
+        if not isinstance(desk, LocalWorkspace):
+            for flag in ("prune", "ray"):
+                if getattr(args, flag):
+                    raise ConflictError(
+                        f"--{flag} needs the workspace to itself, and a server works on it.",
+                        hint=f"Stop the server first, or ingest without --{flag}.",
+                    )
+            return desk.ingest(uploads, args.collection, moved)
+        result = desk.ingest(uploads, args.collection, moved, ray=args.ray)
+        if args.prune:
+            result["deleted"] = desk.prune([Path(path) for path in args.paths], args.collection)
+        return result
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with rate and time left on stderr; yield what moves it."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
-    check_collection_name(args.collection)
-    uploads = find_files(args.paths)
+    class Rate(TextColumn):
+        """Files a second."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.1f} files/s")
+
     columns = (
         TextColumn("Ingesting"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("files"),
+        Rate(""),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with (
-        open_desk(settings, "ingest") as desk,
-        Progress(*columns, console=Console(stderr=True)) as bar,
-    ):
-        task = bar.add_task("ingest", total=len(uploads))
-        result = desk.ingest(
-            uploads, args.collection, lambda done, total: bar.update(task, completed=done)
-        )
-        if args.prune:
-            if not isinstance(desk, LocalWorkspace):
-                raise UsageError("--prune needs the workspace to itself; stop the server first.")
-            folders = [Path(path) for path in args.paths]
-            result["deleted"] = desk.prune(folders, args.collection)
-    return result
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("ingest", total=total)
+        yield lambda done, total: bar.update(task, completed=done)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def render(result: dict[str, Any]) -> str:
-    """Return the tally in words."""
-    counts = ", ".join(f"{result[k]} {k}" for k in ("added", "updated", "unchanged", "deleted"))
+    """Return the tally in words: each file that changed or failed, the unchanged ones counted."""
+    kinds = ("added", "updated", "moved", "unchanged", "deleted")
+    counts = ", ".join(f"{result[k]} {k}" for k in kinds if result[k] or k != "moved")
     lines = [f"{counts}; {result['chunks']} new passages in {result['seconds']:g} s."]
-    lines += [f"  could not read {f['source']}: {f['error']}" for f in result["failed"]]
+    done = [file for file in result["files"] if file["outcome"] != "failed"]
+    shown = done if result.get("verbose") else done[:LISTED]
+    lines += [f"  {f['outcome']:<8} {f['source']} ({f['chunks']} passages)" for f in shown]
+    if len(done) > len(shown):
+        lines.append(f"  and {len(done) - len(shown)} more; --verbose lists them all")
+    lines += [f"  failed   {f['source']}: {f['error']}" for f in result["failed"]]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ vector and reads it back with each search, and the registry holds all of that al
 (`docs/design/stores.md` has the figures).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,31 @@ PAGE = 5000
 """Vectors read or written at a time."""
 TIMEOUT_S = 60.0
 """Longest silence of a server."""
+MARK = "writing"
 OLD = "chunks"
 """The one collection of the first version, for all of Groundtune's."""
 
 
 class ChromaVectors:
-    """The vectors of one model in a Chroma folder, for one process at a time, or on a server."""
+    """The vectors of one model in a Chroma folder, for one process at a time, or on a server.
 
-    def __init__(self, place: Path | str, *, index: str = INDEX, model: str = MODEL) -> None:
+    Chroma writes its graph in place, every 1,000 vectors. A process that is killed meanwhile leaves
+    one that refuses further writes, or that has lost vectors without a word (chroma-core/chroma
+    issue 7678). So a mark stands in a folder during each write: where one was left, and a file of
+    the graph is younger than it, the graph is torn and has to be made anew.
+    """
+
+    def __init__(
+        self,
+        place: Path | str,
+        *,
+        index: str = INDEX,
+        model: str = MODEL,
+        hnsw: Mapping[str, object] = HNSW,
+    ) -> None:
         """Open the folder or the server at an `http://` address; a folder is made if need be.
+
+        `hnsw` are the settings of a new graph.
 
         Raises:
             StoreError: no such server, or the folder cannot be written.
@@ -40,9 +56,14 @@ class ChromaVectors:
         self._place = place
         self._index = index
         self._model = model
+        self._hnsw = dict(hnsw)
         self._open: dict[str, Any] = {}
+        self._mark = place / MARK if isinstance(place, Path) else None
         with self._translated():
+            self._torn = self._mark is not None and _touched_since(self._mark)
             self._client = _client(place)
+            if self._mark is not None and not self._torn:
+                self._mark.unlink(missing_ok=True)
             self._batch = min(PAGE, self._client.get_max_batch_size())
             self._move_old()
 
@@ -57,7 +78,7 @@ class ChromaVectors:
             places = [n for n, chunk in enumerate(chunks) if chunk.collection == collection]
             for start in range(0, len(places), self._batch):
                 some = places[start : start + self._batch]
-                with self._translated():
+                with self._marked():
                     self._made(collection).add(
                         ids=[chunks[n].id for n in some],
                         embeddings=rows[some],
@@ -67,7 +88,7 @@ class ChromaVectors:
     def remove(self, ids: Sequence[str], *, collection: str | None = None) -> None:
         """Remove vectors; ids without one are passed over."""
         for name in self.collections() if collection is None else [collection]:
-            with self._translated():
+            with self._marked():
                 found = self.collection(name)
                 for start in range(0, len(ids) if found is not None else 0, self._batch):
                     found.delete(ids=list(ids[start : start + self._batch]))
@@ -146,6 +167,38 @@ class ChromaVectors:
                     self._client.delete_collection(store_name(index, other, collection))
         self._open.clear()
 
+    @property
+    def torn(self) -> bool:
+        """Whether a process was killed while it wrote to the graph in the folder."""
+        return self._torn
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Remove all vectors of the index; until the block has ended the folder counts as torn.
+
+        Those that another model is making beside ours may be torn as well.
+        """
+        self._torn = True
+        with self._translated():
+            if self._mark is not None:
+                self._mark.touch()
+            for model in self.models():
+                self.drop(model)
+        yield
+        self._torn = False
+        if self._mark is not None:
+            self._mark.unlink()
+
+    @contextmanager
+    def _marked(self) -> Iterator[None]:
+        with self._translated():
+            if self._torn or self._mark is None:
+                yield
+                return
+            self._mark.touch()
+            yield
+            self._mark.unlink()
+
     def close(self) -> None:
         """Let go of the folder or the connection."""
         self._client.close()
@@ -178,7 +231,7 @@ class ChromaVectors:
         if collection not in self._open:
             self._open[collection] = self._client.get_or_create_collection(
                 store_name(self._index, self._model, collection),
-                configuration={"hnsw": HNSW},
+                configuration={"hnsw": self._hnsw},
                 embedding_function=None,
             )
         return self._open[collection]
@@ -226,6 +279,14 @@ class ChromaVectors:
             f"The Chroma server at {self._place} does not do its work: {what}",
             hint=f"Is it running? chroma run --host {url.hostname} --port {url.port or 8000}",
         )
+
+
+def _touched_since(mark: Path) -> bool:
+    """Return whether the write that left `mark` behind, if there is one, got to the graph."""
+    if not mark.exists():
+        return False
+    began = mark.stat().st_mtime_ns
+    return any(file.stat().st_mtime_ns >= began for file in mark.parent.glob("*/*"))
 
 
 def _client(place: Path | str) -> Any:

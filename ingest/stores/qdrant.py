@@ -176,6 +176,18 @@ class QdrantVectors:
                     self._client.delete_collection(store_name(index, other, collection))
         self._open.clear()
 
+    @property
+    def torn(self) -> bool:
+        """Never: Qdrant writes in transactions."""
+        return False
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Remove all vectors of the index."""
+        for model in self.models():
+            self.drop(model)
+        yield
+
     def close(self) -> None:
         """Let go of the folder or the connection."""
         self._client.close()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -86,6 +87,15 @@ class Vectors(Protocol):
 
     def drop(self, model: str) -> None:
         """Remove all vectors that `model` made for this index."""
+        ...
+
+    @property
+    def torn(self) -> bool:
+        """Whether a write was cut off in a way that may have lost vectors."""
+        ...
+
+    def renewed(self) -> AbstractContextManager[None]:
+        """Remove all vectors of the index; until the block has ended the store counts as torn."""
         ...
 
     def close(self) -> None:

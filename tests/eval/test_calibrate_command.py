@@ -8,7 +8,7 @@ from assistant.config import Settings
 from eval.calibrate_command import add_arguments, examples, render, run
 from eval.question import Question
 from ingest.errors import DataError, NotFoundError
-from ingest.pipeline import find_files
+from ingest.files import find_files
 from tests.fakes import ScriptedEngine, small_workspace
 
 

@@ -1,0 +1,262 @@
+"""Texts become vectors through OpenVINO: on a CPU the same vectors in half the time.
+
+The model is converted once and kept in the model cache. After that neither PyTorch nor transformers
+is loaded, so a search begins in a second.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.embed import Embedder, SentenceTransformerEmbedder, apart, load_sentence_transformer
+from ingest.errors import ConfigError
+from ingest.extras import require
+from ingest.model_file import cache_folder
+
+log = logging.getLogger(__name__)
+BATCH_TOKENS = 4096
+"""Padding included: 32 chunks of 128 tokens, or 512 questions of 8."""
+STEP = 8
+"""Lengths are padded to multiples of this, so that kernels made for one shape serve many."""
+Choice = Literal["auto", "torch", "openvino"]
+LIKE = frozenset(("torch-f32", "openvino-f32", "openvino-bf16"))
+"""Backends whose vectors of one text agree to a cosine of 0.9999, so that they may be mixed."""
+
+
+def choose_embedder(name: str, path: Path, backend: Choice) -> Embedder:
+    """Return the embedder for a model: `auto` takes what is quickest on this machine.
+
+    That is PyTorch where there is a GPU, and else OpenVINO, in bfloat16 if the processor has
+    instructions for it and in float32 if not.
+    """
+    if backend == "torch" or (backend == "auto" and (_has_gpu() or find_spec("openvino") is None)):
+        return SentenceTransformerEmbedder(name, path)
+    embedder = OpenVinoEmbedder(name, path)
+    try:
+        embedder.convert()
+    except ConversionError as error:
+        if backend == "openvino":
+            raise ConfigError(
+                f"{name} cannot be converted for OpenVINO: {error}",
+                hint='Set backend = "torch" in [embedding].',
+            ) from None
+        log.warning("%s cannot be converted for OpenVINO (%s); PyTorch runs it.", name, error)
+        return SentenceTransformerEmbedder(name, path)
+    return embedder
+
+
+class ConversionError(Exception):
+    """The model is not one that OpenVINO takes."""
+
+
+class Loaded(NamedTuple):
+    """A converted model in memory."""
+
+    compiled: Any
+    inputs: Sequence[str]
+    tokenizer: Any
+    """Cuts at `max_tokens`."""
+    counter: Any
+    """Does not cut."""
+    max_tokens: int
+    pad_id: int
+
+
+class OpenVinoEmbedder:
+    """A sentence-transformers model, converted for OpenVINO, on the CPU."""
+
+    def __init__(self, name: str, path: Path, *, precision: str | None = None) -> None:
+        """Take the model `name` from `path`; it is loaded when it is first needed.
+
+        `precision` is `f32` or `bf16`; None takes bf16 where the processor computes in it.
+        """
+        self.name = name
+        self._path = path
+        self._precision = precision or _best_precision()
+        self.backend = f"openvino-{self._precision}"
+        self._loading = threading.Lock()
+        self._loaded: Loaded | None = None
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts would be cut."""
+        return self._model.max_tokens
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one row a text: shape (len(texts), dimension), float32, L2 norm 1."""
+        model = self._model
+        encoded = model.tokenizer.encode_batch_fast(list(texts))
+        request = model.compiled.create_infer_request()
+        rows: NDArray[np.float32] | None = None
+        for places in _batches([len(one.ids) for one in encoded]):
+            out = request.infer(_padded([encoded[n] for n in places], model))[0]
+            if rows is None:
+                rows = np.empty((len(texts), out.shape[1]), dtype=np.float32)
+            rows[places] = out
+        if rows is None:
+            return np.empty((0, 0), dtype=np.float32)
+        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the model's tokens of `text`, special tokens left out."""
+        tokens: list[str] = self._model.counter.encode(text, add_special_tokens=False).tokens
+        return tokens
+
+    def convert(self) -> Path:
+        """Return the folder of the converted model, after converting it if need be.
+
+        Raises:
+            ConversionError: OpenVINO cannot run it.
+        """
+        folder = self._path if self._path.exists() else _snapshot(self._path)
+        target = cache_folder() / "openvino" / _key(folder)
+        if not target.exists():
+            part = target.with_suffix(f".{os.getpid()}")
+            part.mkdir(parents=True, exist_ok=True)
+            try:
+                apart(lambda: _convert(folder, part))
+                part.rename(target)
+            except OSError:
+                if not target.exists():  # else another process was quicker
+                    raise
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+        return target
+
+    @property
+    def _model(self) -> Loaded:
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = _load(self.convert(), self._precision)
+            return self._loaded
+
+
+def _load(folder: Path, precision: str) -> Loaded:
+    import tokenizers
+
+    openvino = require("openvino", extra="scale")
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(folder / "model.xml"),
+        "CPU",
+        {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"},
+    )
+    tokenizer, counter = (
+        tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")) for _ in range(2)
+    )
+    for one in (tokenizer, counter):
+        one.no_padding()
+        one.no_truncation()
+    tokenizer.enable_truncation(facts["max_tokens"])
+    return Loaded(
+        compiled, facts["inputs"], tokenizer, counter, facts["max_tokens"], facts["pad_id"]
+    )
+
+
+def _convert(source: Path, target: Path) -> None:
+    import torch
+
+    openvino = require("openvino", extra="scale")
+    model = load_sentence_transformer(source).eval().requires_grad_(requires_grad=False)
+    tokenizer: Any = getattr(model, "tokenizer", None)
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise ConversionError("it has no fast tokenizer")
+    example = dict(tokenizer(["An example.", "Another one."], return_tensors="pt", padding=True))
+    inputs = list(example)
+
+    class Whole(torch.nn.Module):
+        """Tokens to vectors, pooling included."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *tensors: Any) -> Any:
+            features = self.model(dict(zip(inputs, tensors, strict=True)))
+            return features["sentence_embedding"]
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's notes are for those who trace
+            converted = openvino.convert_model(
+                Whole(), example_input=tuple(example[name] for name in inputs)
+            )
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise ConversionError(f"{error!r:.200}") from error
+    for place, port in zip(inputs, converted.inputs, strict=True):
+        port.get_node().set_partial_shape(openvino.PartialShape([-1, -1]))
+        port.get_tensor().set_names({place})
+    converted.validate_nodes_and_infer_types()
+    openvino.save_model(converted, target / "model.xml", compress_to_fp16=False)
+    tokenizer.backend_tokenizer.save(str(target / "tokenizer.json"))
+    facts = {
+        "inputs": inputs,
+        "max_tokens": int(model.max_seq_length or 512),
+        "pad_id": int(tokenizer.pad_token_id or 0),
+    }
+    (target / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Yield places of texts that are run together: of like length, longest first."""
+    batch: list[int] = []
+    width = 0
+    for place in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        if not batch:
+            width = -(-lengths[place] // STEP) * STEP
+        batch.append(place)
+        if (len(batch) + 1) * width > BATCH_TOKENS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _padded(encoded: Sequence[Any], model: Loaded) -> dict[str, NDArray[np.int64]]:
+    """Return the model's inputs, each of shape (len(encoded), longest)."""
+    width = min(-(-max(len(one.ids) for one in encoded) // STEP) * STEP, model.max_tokens)
+    ids = np.full((len(encoded), width), model.pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, one in enumerate(encoded):
+        ids[row, : len(one.ids)] = one.ids
+        mask[row, : len(one.ids)] = 1
+    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return {name: given[name] for name in model.inputs}
+
+
+def _key(folder: Path) -> str:
+    """Name a model folder and the version that converts it, without reading its weights."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    what = (str(folder.resolve()), state, version("openvino"), "1")
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+
+
+def _snapshot(repository: Path) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(str(repository)))
+
+
+def _best_precision() -> str:
+    core = require("openvino", extra="scale").Core()
+    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
+def _has_gpu() -> bool:
+    """Return whether PyTorch may find a GPU; asking it would take seconds."""
+    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
