@@ -96,7 +96,7 @@ class Chunker:
         most = max(2, limit // 12)
         if len(headings) > most:
             headings = (headings[0], CUT_MARK, *headings[len(headings) - most + 1 :])
-        share = limit // len(headings) - 2  # for ` > `
+        share = max(limit // len(headings) - 2, 1)  # for ` > `
         return tuple(self._shortened(heading, share) for heading in headings)
 
     def _shortened(self, text: str, limit: int | None = None) -> str:

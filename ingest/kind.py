@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 
 from ingest.errors import DocumentError
 from ingest.readers.text import decode
@@ -62,7 +63,14 @@ def _kind_of_zip(content: bytes) -> str:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = set(archive.namelist())
             type_ = archive.read("mimetype")[:100] if "mimetype" in names else b""
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ):
         raise DocumentError("It is a damaged ZIP archive or Office file.") from None
     if type_.startswith(b"application/epub") or "META-INF/container.xml" in names:
         return "epub"

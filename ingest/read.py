@@ -126,11 +126,12 @@ def read_content(
 def _read(content: bytes, source: str, job: Job) -> tuple[str, Reading]:
     if not content.strip(b"\x00 \t\r\n"):
         raise DocumentError("The file is empty.")
-    kind = kind_of(content, PurePosixPath(source).suffix.lower())
+    kind = ""
     name = PurePosixPath(source).stem.replace("-", " ").replace("_", " ")
-    if kind == "archive":
-        name = PurePosixPath(source).name  # its suffixes say how it is packed
     try:
+        kind = kind_of(content, PurePosixPath(source).suffix.lower())
+        if kind == "archive":
+            name = PurePosixPath(source).name  # its suffixes say how it is packed
         reading = READERS[kind](content, name, job)
     except (DocumentError, MemoryError):
         raise
@@ -138,7 +139,9 @@ def _read(content: bytes, source: str, job: Job) -> tuple[str, Reading]:
         raise OverLimitError("It is nested too deeply.") from None
     except Exception as error:
         # The one edge to a dozen parsers: damaged files make them raise whatever they tripped over.
-        raise DocumentError(f"The {kind} file is damaged: {error!r:.200}") from error
+        raise DocumentError(
+            f"The {kind} file is damaged: {error!r:.200}".replace("  ", " ")
+        ) from error
     reading = _clean(reading)
     if not reading.blocks:
         raise DocumentError("The file holds no text.")

@@ -227,6 +227,8 @@ def serve() -> None:
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (memory, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # As many files are read at once as there are processors: Tesseract is not to spread over them.
+    os.environ.setdefault("OMP_THREAD_LIMIT", "1")
     connection.send_bytes(b"null")
     while True:
         try:

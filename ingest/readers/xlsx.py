@@ -1,6 +1,7 @@
 """XLSX: each sheet is a section; each of its tables one readable line a row."""
 
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from ingest.readers.office import account, core_metadata
 from ingest.readers.outline import Outline, table_lines
 
 Row = list[str]
+UNCOMPUTED = re.compile(rb"(?:</f>|<f[^>]*/>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 
 
 def read_xlsx(content: bytes, name: str, job: Job) -> Reading:
@@ -44,7 +46,18 @@ def read_xlsx(content: bytes, name: str, job: Job) -> Reading:
             book.close()
     except (zipfile.BadZipFile, InvalidFileException, KeyError, SyntaxError) as error:
         raise DocumentError(f"The workbook is damaged: {error}") from None
+    if _has_uncomputed(content):
+        outline.metadata["skipped"] = (
+            "formulas whose results are not in the file: open it in a spreadsheet program and save"
+        )
     return outline.reading()
+
+
+def _has_uncomputed(content: bytes) -> bool:
+    """Return whether a formula has no result beside it, as in files that a script wrote."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        sheets = (n for n in archive.namelist() if n.startswith("xl/worksheets/sheet"))
+        return any(UNCOMPUTED.search(archive.read(name)) for name in sheets)
 
 
 def _row(cells: Iterable[Any]) -> Row:

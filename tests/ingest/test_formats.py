@@ -110,6 +110,14 @@ def test_a_workbook_has_its_sheets_as_headings_and_values_as_they_are_seen() -> 
     )
 
 
+def test_formulas_without_a_result_are_named() -> None:
+    computed = read(workbook({"S": [["Part", "Price"], ["Seal", 4]]}), "a.xlsx")
+    assert "skipped" not in computed.metadata
+    document = read(workbook({"S": [["Part", "Price"], ["Seal", "=2+2"]]}), "a.xlsx")
+    assert document.text == "Part: Seal"
+    assert document.metadata["skipped"].startswith("formulas whose results are not in the file")
+
+
 def test_slides_are_pages_with_their_titles_tables_and_notes() -> None:
     document = read(slides(), "a.pptx")
     assert document.pages == 2

@@ -6,7 +6,7 @@ import pytest
 from ingest.document import Document
 from ingest.errors import DocumentError
 from ingest.read import READERS, SUFFIXES, read_document
-from tests.ingest.samples import HTML, MARKDOWN, pdf, samples, word
+from tests.ingest.samples import HTML, MARKDOWN, pdf, samples, word, zipped
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "tarnfell" / "documents"
 
@@ -90,6 +90,14 @@ def test_every_sample_document_has_a_title_and_sections(path: Path) -> None:
 def test_a_bad_file_is_refused_with_a_reason(source: str, content: bytes, reason: str) -> None:
     with pytest.raises(DocumentError, match=reason):
         read(content, source)
+
+
+def test_an_archive_that_breaks_where_it_says_what_it_is_is_refused() -> None:
+    content = zipped({"mimetype": b"application/epub+zip, and more of this", "a.md": b"text"})
+    at = content.index(b"mimetype") + len("mimetype")  # where the packed bytes begin
+    broken = content[:at] + b"\xff" * 12 + content[at + 12 :]
+    with pytest.raises(DocumentError, match="damaged ZIP archive"):
+        read(broken, "a.epub")
 
 
 SENTENCES = {
