@@ -36,15 +36,29 @@ def checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise ValueError(f"not a JSON schema: {error.message}") from None
-    _check_references(schema)
+    _check_references(schema, schema)
     return schema
 
 
-def _check_references(value: Any) -> None:
+def _check_references(value: Any, schema: dict[str, Any]) -> None:
     if isinstance(value, dict):
         reference = value.get("$ref")
         if isinstance(reference, str) and not reference.startswith("#"):
             raise ValueError(f"$ref {reference!r} points outside the schema")
+        if isinstance(reference, str) and not _leads_somewhere(reference, schema):
+            raise ValueError(f"$ref {reference!r} points at nothing in the schema")
     for inner in value.values() if isinstance(value, dict) else value:
         if isinstance(inner, dict | list):
-            _check_references(inner)
+            _check_references(inner, schema)
+
+
+def _leads_somewhere(reference: str, schema: Any) -> bool:
+    """Return whether a JSON pointer (RFC 6901), `#/$defs/part`, has a target; names are none."""
+    place = schema
+    _, *steps = reference.removeprefix("#").split("/")
+    for step in steps:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if not isinstance(place, dict) or name not in place:
+            return False
+        place = place[name]
+    return reference == "#" or reference.startswith("#/")

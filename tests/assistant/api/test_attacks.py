@@ -410,3 +410,16 @@ def test_a_schema_cannot_make_the_service_fetch_anything(shared: Service, refere
     assert response.status_code == 422
     assert "points outside" in response.json()["error"]["message"]
     assert len(shared.engine.requests) == asked
+
+
+def test_a_reference_inside_a_schema_must_lead_somewhere(shared: Service) -> None:
+    part = {"type": "string"}
+    for reference, code in (("#/$defs/a~1b", 200), ("#", 200), ("#/$defs/c", 422), ("#name", 422)):
+        schema = {
+            "$defs": {"a/b": part},
+            "type": "object",
+            "properties": {"x": {"$ref": reference}},
+        }
+        body = {"question": "x", "mode": "base", "schema": schema}
+        response = shared.client.post("/api/ask", json=body)
+        assert response.status_code == code, reference
