@@ -1,6 +1,7 @@
 """`groundtune ingest PATH...`: files, folders and globs become searchable."""
 
 import argparse
+import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -49,18 +50,23 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         raise UsageError("--watch and --ray do not go together.", hint="Leave one of them out.")
     result = _round(args, settings, find_files(args.paths))
     if args.watch:
-        from ingest.watch import changes
-
         _say("Watching. Ctrl-C ends it.")
-        for paths in changes(args.paths):
-            # A folder that is empty for a moment, or gone, is no reason to stop.
-            found = find_files([path for path in args.paths if Path(path).exists()])
-            changed = [upload for upload in found if upload.path in paths]
-            if changed or args.prune:
-                more = _round(args, settings, changed)
+        with contextlib.suppress(KeyboardInterrupt):  # wherever it strikes, what was done is told
+            for more in _rounds(args, settings):
                 result = {key: value + more[key] for key, value in result.items()}
                 _say(render({**more, "verbose": True}))
     return {**result, "verbose": args.verbose} if args.verbose and not args.json else result
+
+
+def _rounds(args: argparse.Namespace, settings: Settings) -> Iterator[dict[str, Any]]:
+    from ingest.watch import changes
+
+    for paths in changes(args.paths):
+        # A folder that is gone for a moment is no reason to stop.
+        found = find_files([path for path in args.paths if Path(path).exists()])
+        changed = [upload for upload in found if upload.path in paths]
+        if changed or args.prune:
+            yield _round(args, settings, changed)
 
 
 def _round(args: argparse.Namespace, settings: Settings, uploads: Sequence[Upload]) -> Any:
