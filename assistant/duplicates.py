@@ -49,13 +49,15 @@ class _Print:
 def collapse(hits: Sequence[Hit], *, k: int) -> Findings:
     """Keep the best of each group of like passages, `k` at most; it names the others as `copies`.
 
-    Passages of one document are never taken for copies of each other: neighbours overlap. Copies
-    are looked for among the first `REACH` times `k`.
+    Passages of one document are never taken for copies of each other: neighbours overlap. Once
+    `k` are kept, copies are looked for among the first `REACH` times `k` alone.
     """
     kept: list[Hit] = []
     prints: list[_Print] = []
     dropped: list[Dropped] = []
-    for hit in hits[: REACH * k]:
+    for number, hit in enumerate(hits):
+        if len(kept) == k and number >= REACH * k:
+            break
         mark = _Print(hit)
         for place, first in enumerate(kept):
             if first.chunk.document_id != hit.chunk.document_id and prints[place].like(mark):

@@ -131,7 +131,7 @@ class Retriever:
             labelled = self._label(ranked, collection, documents)
             found = _select(labelled, k=k, include_superseded=include_superseded)
             # What is left out makes room: look further down, unless that is all there is.
-            if len(found.hits) >= k or not found.dropped or len(ranked) < limit:
+            if len(found.hits) >= k or len(ranked) < limit:
                 break
             limit *= 2
         hits = widen(found.hits, self._index, budget=self._neighbour_tokens)

@@ -57,3 +57,10 @@ def test_what_is_dropped_names_what_is_shown_instead() -> None:
 def test_no_more_than_wanted_are_kept_and_copies_further_down_are_still_named() -> None:
     found = collapse([hit("a", LONG), hit("d", "Other."), hit("b", LONG)], k=1)
     assert [(h.chunk.document_id, len(h.copies)) for h in found.hits] == [("a", 1)]
+
+
+def test_many_copies_do_not_hide_what_is_ranked_behind_them() -> None:
+    copies = [hit(f"c{n}", LONG) for n in range(50)]
+    assert shown(*copies, hit("d", "Other."))[1] == ("d", [])
+    found = collapse([*copies, hit("d", "Other.")], k=2)
+    assert [h.chunk.document_id for h in found.hits] == ["c0", "d"]

@@ -95,6 +95,15 @@ def test_what_is_left_out_makes_room_for_what_is_further_down(workspace: SmallWo
     narrow.close()
 
 
+def test_what_is_left_out_at_the_end_makes_room_as_well(workspace: SmallWorkspace) -> None:
+    says(workspace, "sb-7-rev-b.md", "sb-7-rev-a.md")
+    narrow = Retriever(workspace.index, candidates=1, dense_weight=0.5, sentences=0)
+    query = "chuck drill, SB-7 revision A collar"
+    for k in range(1, 6):
+        assert len(narrow.search(query, k=k)) == k
+    narrow.close()
+
+
 def test_a_passage_that_stands_twice_is_shown_once_with_both_places(
     workspace: SmallWorkspace,
 ) -> None:
