@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from assistant.hit import Hit
     from assistant.workspace import Workspace
     from eval.calibrate import Example
-    from eval.metrics import says
+
 from eval.question import Question
 
 
@@ -130,6 +130,8 @@ def examples(questions: Sequence[Question], workspace: Workspace, collection: st
 
 
 def _holds(hits: Sequence[Hit], question: Question) -> bool:
+    from eval.metrics import says  # it is heavy, and help answers at once
+
     if not {hit.chunk.source for hit in hits} & set(question.documents):
         return False
     said = " ".join(hit.chunk.text for hit in hits)
