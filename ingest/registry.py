@@ -81,6 +81,12 @@ PENDING = Table(
     METADATA,
     Column("chunk_id", String(32), primary_key=True),
 )
+FACTS = Table(
+    "facts",  # of the whole index: what made its vectors
+    METADATA,
+    Column("name", String(32), primary_key=True),
+    Column("value", Text, nullable=False),
+)
 FULL_TEXT = """
 CREATE VIRTUAL TABLE IF NOT EXISTS chunks_fts USING fts5(
     title, headings, text, tokenize='porter unicode61'
@@ -283,6 +289,17 @@ class Registry:
         """Remove a document with its chunks and full text, in one transaction."""
         with self._engine.begin() as connection:
             _remove(connection, document_id)
+
+    def fact(self, name: str) -> str | None:
+        """Return what was noted of the whole index under `name`."""
+        with self._engine.connect() as connection:
+            found = connection.execute(select(FACTS.c.value).where(FACTS.c.name == name))
+            return found.scalar_one_or_none()
+
+    def note_fact(self, name: str, value: str) -> None:
+        """Note something of the whole index, once."""
+        with self._engine.begin() as connection:
+            connection.execute(insert(FACTS).values(name=name, value=value))
 
     def set_pending(self, ids: Iterable[str]) -> None:
         """Note vectors that may be in the vector store without a chunk in the registry."""
