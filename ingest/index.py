@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ingest.document import Chunk, Document, Failed, Record
 from ingest.embed import Embedder
-from ingest.errors import StoreError
+from ingest.errors import MismatchError, StoreError
 from ingest.registry import Registry
 from ingest.stores.vectors import Vectors
 
@@ -20,6 +20,8 @@ WIDE = 4
 
 log = logging.getLogger(__name__)
 REBUILD_CHUNKS = 512
+LIKE = frozenset(("torch-f32", "openvino-f32", "openvino-bf16"))
+"""Backends whose vectors of one text agree to a cosine of 0.9999, so that they may be mixed."""
 
 
 class Scored(NamedTuple):
@@ -44,9 +46,13 @@ class Index:
 
         No reader sees them before `put`. They are noted as pending first, so that a run that is
         killed leaves nothing that `repair` does not find.
+
+        Raises:
+            MismatchError: the index holds vectors of a backend that computes otherwise.
         """
         ids = [chunk.id for chunk in chunks]
         with self._writing:
+            self._check_backend()
             self.registry.set_pending(ids)
             self.vectors.add(chunks, rows)
             self._staged.update(ids)
@@ -133,6 +139,17 @@ class Index:
             (n, self.vectors.count(n), listed) for n, listed in self.registry.sizes().items()
         ]
         return [one for one in counted if one[1] < one[2]]
+
+    def _check_backend(self) -> None:
+        """Refuse to mix vectors of backends that do not compute alike."""
+        first, ours = self.registry.fact("backend"), self.embedder.backend
+        if first is None:
+            self.registry.note("backend", ours)
+        elif first != ours and not {first, ours} <= LIKE:
+            raise MismatchError(
+                f"The vectors of this index were made by {first}, and {ours} computes others.",
+                hint="Set the earlier backend in [embedding], or ingest into a new home.",
+            )
 
     def _rebuild(self) -> None:
         log.warning("The vectors were cut off while they were written; they are made anew.")

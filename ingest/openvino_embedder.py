@@ -31,8 +31,6 @@ BATCH_TOKENS = 4096
 STEP = 8
 """Lengths are padded to multiples of this, so that kernels made for one shape serve many."""
 Choice = Literal["auto", "torch", "openvino"]
-LIKE = frozenset(("torch-f32", "openvino-f32", "openvino-bf16"))
-"""Backends whose vectors of one text agree to a cosine of 0.9999, so that they may be mixed."""
 
 
 def choose_embedder(name: str, path: Path, backend: Choice) -> Embedder:

@@ -184,6 +184,7 @@ def reembed(
             on_progress(through, sum(sizes.values()))
         vectors.remove(sorted(there), collection=collection)
     remember(registry, model)
+    registry.note("backend", embedder.backend)
     for other in sorted(vectors.models() - {model.fingerprint}):
         vectors.drop(other)
     return made

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ingest.document import Chunk
-from ingest.errors import NotFoundError
+from ingest.errors import MismatchError, NotFoundError
 from ingest.files import Upload, find_files
 from ingest.index import Index
 from ingest.registry import Registry
@@ -321,6 +321,16 @@ def test_a_path_that_names_nothing_is_refused(tmp_path: Path) -> None:
 def test_globs_name_files(folder: Path) -> None:
     found = find_files([str(folder / "**" / "*.txt")])
     assert [upload.source for upload in found] == ["tax.txt"]
+
+
+def test_vectors_of_backends_that_compute_otherwise_are_not_mixed(
+    index: Index, folder: Path
+) -> None:
+    ingest(index, folder / "cat.md")
+    index.embedder.backend = "int4"
+    with pytest.raises(MismatchError, match="made by hash, and int4 computes others"):
+        ingest(index, folder)
+    assert [source for source, _, _ in statuses(index)] == ["cat.md"]
 
 
 class Killed(Exception):

@@ -1,0 +1,309 @@
+"""Ingestion against the stock LlamaIndex pipeline and against the embedding model alone.
+
+Files are as long as an abstract, so that one chunk holds each of them and both sides embed the
+same amount of text: LlamaIndex's default chunks of 1,024 tokens would be cut by the model at 256,
+without a word, and be quicker for it.
+
+`llama-index-embeddings-huggingface` asks for older packages than ours; it is installed for the
+benchmark alone, with `pip install --no-deps llama-index-embeddings-huggingface==0.8.0`.
+"""
+
+import itertools
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from ingest.vectors import ChromaVectors
+from numpy.typing import NDArray
+
+from assistant.config import Settings, load
+from assistant.workspace import Workspace
+from ingest.document import Chunk, Document
+from ingest.embed import Embedder, SentenceTransformerEmbedder
+from ingest.files import find_files
+from ingest.index import Index
+from ingest.model_file import resolve
+from ingest.openvino_embedder import OpenVinoEmbedder
+from ingest.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+QUESTIONS = ROOT / "examples" / "tarnfell" / "questions.jsonl"
+DOCUMENTS = ROOT / "examples" / "tarnfell" / "documents"
+FILES = 300
+ROUNDS = 3
+SMALL_FILES = 10_000
+CHUNKS = (1_000, 100_000)
+
+
+def sentences() -> list[str]:
+    """Return the sentences of the sample company's Markdown documents."""
+    lines = itertools.chain.from_iterable(
+        path.read_text(encoding="utf-8").splitlines() for path in sorted(DOCUMENTS.rglob("*.md"))
+    )
+    return [line for line in lines if len(line.split()) > 8 and not line.startswith(("#", "|"))]
+
+
+def write_abstracts(folder: Path, count: int, *, words: int) -> None:
+    """Write `count` files of about `words` words, each of other sentences in another order."""
+    rng = random.Random(7)
+    stock = sentences()
+    for number in range(count):
+        text: list[str] = []
+        while sum(len(line.split()) for line in text) < words:
+            text.append(rng.choice(stock))
+        path = folder / f"{number // 500:03}" / f"{number:05}.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"# Note {number}\n\n{' '.join(text)}\n", encoding="utf-8")
+
+
+def seconds(work: Callable[[Sequence[str]], object], texts: Sequence[str]) -> float:
+    """Return how long `work` takes on `texts`."""
+    began = time.perf_counter()
+    work(texts)
+    return time.perf_counter() - began
+
+
+def rates(name: str, count: int, times: Sequence[float], what: str = "files") -> str:
+    """Return a line: the median rate, its range, and n."""
+    found = sorted(count / time for time in times)
+    middle = statistics.median(found)
+    return f"{name:<46} {middle:8.1f} {what}/s ({found[0]:.1f} to {found[-1]:.1f}, n={len(times)})"
+
+
+def stock_pipeline(folder: Path, model: Path, target: Path) -> float:
+    """Ingest with LlamaIndex as its documentation begins; return the seconds, without loading."""
+    import chromadb
+    from llama_index.core.ingestion import IngestionPipeline
+    from llama_index.core.node_parser import SentenceSplitter
+    from llama_index.core.schema import Document as Node
+    from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+    from llama_index.vector_stores.chroma import ChromaVectorStore
+
+    collection = chromadb.PersistentClient(path=str(target)).create_collection("stock")
+    embedder = HuggingFaceEmbedding(model_name=str(model), device="cpu")
+    steps: list[Any] = [SentenceSplitter(), embedder]
+    pipeline = IngestionPipeline(
+        transformations=steps, vector_store=ChromaVectorStore(chroma_collection=collection)
+    )
+    paths = sorted(folder.rglob("*.md"))
+    began = time.perf_counter()
+    pipeline.run(documents=[Node(text=path.read_text(encoding="utf-8")) for path in paths])
+    return time.perf_counter() - began
+
+
+def against_stock(settings: Settings) -> Iterator[str]:
+    """Ours, LlamaIndex's and the model alone, in turn, on the same files."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "docs"
+        folder.mkdir()
+        write_abstracts(folder, FILES, words=85)
+        uploads = find_files([str(folder)])
+        model = resolve(settings.embedding.model)
+        ingest = settings.ingest.model_copy(update={"chunk_tokens": 200})
+        ours: list[float] = []
+        alone: list[float] = []
+        torch: list[float] = []
+        stock: list[float] = []
+        plain = SentenceTransformerEmbedder("plain", model)
+        with Workspace(settings) as first:
+            embedder = first.embedder  # loaded once, as the stock one is
+            embedder.embed(["warm"])
+        texts: list[str] = []
+        for number in range(ROUNDS):
+            home = Path(place) / f"home-{number}"
+            changed = settings.model_copy(update={"home": home, "ingest": ingest})
+            with Workspace(changed) as workspace:
+                workspace.__dict__["embedder"] = embedder
+                ours.append(workspace.pipeline.run(uploads, collection="default").seconds)
+                texts = [c.context for page in workspace.registry.pages(9999) for c in page]
+            alone.append(seconds(embedder.embed, texts))
+            torch.append(seconds(plain.embed, texts))
+            try:
+                stock.append(stock_pipeline(folder, model, Path(place) / f"stock-{number}"))
+            except ModuleNotFoundError as error:
+                yield f"stock pipeline: not measured, there is no {error.name}"
+        yield f"{FILES} files, {len(texts)} chunks; backend {embedder.backend}"
+        yield rates("ingestion", FILES, ours)
+        yield rates("embedding model alone, same backend", FILES, alone)
+        yield rates("embedding model alone, sentence-transformers", FILES, torch)
+        yield ratio("ingestion / model alone, same backend", alone, ours)
+        yield ratio("ingestion / model alone, sentence-transformers", torch, ours)
+        if stock:
+            yield rates("stock LlamaIndex pipeline", FILES, stock)
+            yield ratio("ingestion / stock LlamaIndex pipeline", stock, ours)
+
+
+def ratio(name: str, theirs: Sequence[float], ours: Sequence[float]) -> str:
+    """Return a line: how many times as fast ours is, round by round."""
+    found = sorted(a / b for a, b in zip(theirs, ours, strict=True))
+    middle = statistics.median(found)
+    return f"{name:<46} {middle:8.2f} x ({found[0]:.2f} to {found[-1]:.2f}, n={len(found)})"
+
+
+def backends(settings: Settings) -> Iterator[str]:
+    """Each backend on the same chunks: rate, cosine to float32, and the ranking it gives."""
+    model = resolve(settings.embedding.model)
+    made: list[Embedder] = [
+        SentenceTransformerEmbedder("m", model),
+        OpenVinoEmbedder("m", model, precision="f32"),
+        OpenVinoEmbedder("m", model, precision="bf16"),
+    ]
+    with (
+        tempfile.TemporaryDirectory() as place,
+        Workspace(settings.model_copy(update={"home": Path(place)})) as workspace,
+    ):
+        workspace.pipeline.run(find_files([str(DOCUMENTS)]), collection="default")
+        texts = [chunk.context for page in workspace.registry.pages(9999) for chunk in page]
+    questions = [json.loads(line)["question"] for line in QUESTIONS.open(encoding="utf-8")]
+    exact, asked = made[0].embed(texts), made[0].embed(questions)
+    best = np.argsort(-(asked @ exact.T), axis=1)[:, :10]
+    gains = 1 / np.log2(np.arange(2, 12))  # of ranks 1 to 10
+    for embedder in made:
+        embedder.embed(texts[:50])
+        times = [seconds(embedder.embed, texts) for _ in range(ROUNDS)]
+        rows, near = embedder.embed(texts), embedder.embed(questions)
+        cosines = (rows * exact).sum(axis=1)
+        found = np.argsort(-(near @ rows.T), axis=1)[:, :10]
+        # The ten that float32 finds are relevant by 10 to 1, so 1 is the same ranking.
+        scores = [
+            sum(gain * (10 - list(a).index(c)) for c, gain in zip(b, gains, strict=True) if c in a)
+            / float((np.arange(10, 0, -1) * gains).sum())
+            for a, b in zip(best, found, strict=True)
+        ]
+        one = statistics.median(seconds(embedder.embed, questions[:1]) for _ in "12345")
+        yield rates(f"backend {embedder.backend}", len(texts), times, "chunks") + (
+            f"; cosine {cosines.mean():.6f}, least {cosines.min():.6f}; nDCG@10 of float32's "
+            f"ranking {np.mean(scores):.4f} (n={len(scores)}); one question {one * 1000:.1f} ms"
+        )
+
+
+def again(settings: Settings, count: int = SMALL_FILES) -> Iterator[str]:
+    """Ingest many small files twice; the second time nothing has changed."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "docs"
+        folder.mkdir()
+        write_abstracts(folder, count, words=25)
+        with Workspace(settings.model_copy(update={"home": Path(place) / "home"})) as workspace:
+            first = workspace.pipeline.run(find_files([str(folder)]), collection="default").seconds
+        with Workspace(settings.model_copy(update={"home": Path(place) / "home"})) as workspace:
+            began = time.perf_counter()
+            tally = workspace.pipeline.run(find_files([str(folder)]), collection="default")
+            second = time.perf_counter() - began
+        assert tally.unchanged == count
+        yield (
+            f"{count} small files: first {first:.1f} s, unchanged {second:.2f} s, the store opened "
+            f"anew included: {first / second:.0f} x"
+        )
+
+
+class Synthetic:
+    """Random unit vectors: what is measured is the memory of all the rest."""
+
+    name = backend = "synthetic"
+    max_tokens = 256
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(7)
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return rows of shape (len(texts), 384), L2 norm 1."""
+        rows = self._rng.standard_normal((len(texts), 384), dtype=np.float32)
+        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words of `text`."""
+        return text.split()
+
+
+def memory() -> Iterator[str]:
+    """Ingest documents of 20 chunks each, and tell the most memory that it took by then."""
+    from ingest.pipeline import Pipeline
+    from ingest.prepare import Parts, Threads
+
+    def read(content: bytes, **place: Any) -> Document:
+        text = content.decode()
+        return Document(
+            id=place["document_id"],
+            collection=place["collection"],
+            source=place["source"],
+            path=place["path"],
+            sha256="",
+            title=place["source"],
+            text=text,
+            blocks=(),
+            spans=(),
+            pages=None,
+            kind="txt",
+            metadata={},
+        )
+
+    def cut(document: Document) -> list[Chunk]:
+        size = len(document.text) // 20
+        return [
+            Chunk(
+                f"{document.id}{n:04}",
+                document.id,
+                document.collection,
+                document.source,
+                document.title,
+                (),
+                None,
+                n * size,
+                (n + 1) * size,
+                document.text[n * size : (n + 1) * size],
+                n,
+            )
+            for n in range(20)
+        ]
+
+    with tempfile.TemporaryDirectory() as place:
+        home, folder = Path(place) / "home", Path(place) / "docs"
+        home.mkdir(), folder.mkdir()
+        write_abstracts(folder, max(CHUNKS) // 20, words=400)
+        uploads = find_files([str(folder)])
+        index = Index(Registry(home / "s.sqlite"), ChromaVectors(home / "v"), Synthetic())
+        preparation = Threads(Parts(read, cut, index.embedder), readers=2)
+        pipeline = Pipeline(index, preparation, max_file_mb=50)
+        process = psutil.Process()
+        done = 0
+        for chunks in CHUNKS:
+            began = time.perf_counter()
+            tally = pipeline.run(uploads[done : chunks // 20], collection="default")
+            took = time.perf_counter() - began
+            done = chunks // 20
+            yield (
+                f"{chunks} chunks in the index: {process.memory_info().rss / 1e6:.0f} MB resident, "
+                f"of which 384 float32 a chunk are {chunks * 384 * 4 / 1e6:.0f} MB in Chroma's "
+                f"graph; {tally.chunks / took:.0f} chunks/s stored"
+            )
+        index.close()
+
+
+def measure(settings: Settings) -> Iterator[str]:
+    """Yield all lines."""
+    yield from against_stock(settings)
+    yield from backends(settings)
+    yield from again(settings)
+    yield from memory()
+
+
+if __name__ == "__main__":
+    given = load(ROOT / "examples" / "tarnfell" / "groundtune.toml").settings
+    parts = {
+        "stock": lambda: against_stock(given),
+        "backends": lambda: backends(given),
+        "again": lambda: again(given, int(sys.argv[2]) if len(sys.argv) > 2 else SMALL_FILES),
+        "memory": memory,
+    }
+    for result in parts[sys.argv[1]]() if len(sys.argv) > 1 else measure(given):
+        sys.stdout.write(result + "\n")
+        sys.stdout.flush()
