@@ -1,3 +1,4 @@
+import asyncio
 import logging
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.answer import Answer, Ask, Mode
 from assistant.evidence import Judge, searched
 from assistant.hit import Hit
 from assistant.strength import (
@@ -16,6 +18,7 @@ from assistant.strength import (
 )
 from ingest.document import Chunk
 from ingest.errors import DataError
+from ingest.pipeline import find_files
 from tests.fakes import ScriptedEngine, small_workspace
 
 HELD = {"tighten": 9, "collar": 12, "burbot": 30, "20": 40}
@@ -158,3 +161,27 @@ def test_a_calibration_for_other_settings_is_ignored_and_that_is_said(
     assert "calibration of collection 'default' is ignored" in warning
     assert "groundtune calibrate QUESTIONS.jsonl --collection default" in warning
     changed.close()
+
+
+@pytest.mark.parametrize(("threshold", "abstains"), [(0.0, False), (1.0, True)])
+def test_the_assistant_abstains_below_the_threshold_and_says_how_strong_the_evidence_is(
+    tmp_path: Path, threshold: float, abstains: bool
+) -> None:
+    (tmp_path / "pump.md").write_text("# Pump\n\nThe collar is tightened to 38 N·m.", "utf-8")
+    engine = ScriptedEngine("It is 38 N·m.")
+    opened = small_workspace(tmp_path / "w", engine, retrieval={"min_similarity": -1.0})
+    opened.pipeline.run(find_files([str(tmp_path / "pump.md")]), collection="default")
+    name = opened.evidence_fingerprint
+    write_calibration(calibration(fingerprint=name, threshold=threshold), opened.home)
+
+    def ask(mode: Mode) -> Answer:
+        return asyncio.run(opened.assistant.answer(Ask("How tight is the collar?", mode=mode)))
+
+    rag = ask("rag")
+    assert rag.abstained == abstains
+    assert len(engine.requests) == (not abstains)
+    assert rag.strength is not None
+    assert 0 < rag.strength < 1
+    assert (rag.searched is not None) == abstains
+    assert ask("base").strength is None  # nothing was searched, so nothing is judged
+    opened.close()
