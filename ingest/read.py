@@ -156,7 +156,7 @@ def _clean(reading: Reading) -> Reading:
     )
     return Reading(
         _line(reading.title),
-        tuple(block for block in blocks if block.text),
+        tuple(block for block in blocks if block.text.strip()),
         reading.pages,
         {_line(key): _line(value) for key, value in reading.metadata.items() if _line(value)},
     )

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,10 @@ from ingest.errors import DocumentError
 from ingest.sandbox import Reader
 from tests.ingest.samples import samples
 
-SAMPLES = samples()
+COMPANY = Path(__file__).parents[2] / "examples" / "tarnfell" / "documents"
+SAMPLES = samples() | {
+    path.name: path.read_bytes() for path in sorted((COMPANY / "manuals").iterdir())
+}
 NAMES = sorted(SAMPLES)
 
 
