@@ -1,12 +1,12 @@
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetune.base_model import quiet
+from finetune.base_model import load_model, quiet
 from finetune.batch import NO_LOSS, Row, fit, micro_batches, pad, plan_steps
 from finetune.loss import answer_loss, answer_tokens
 from finetune.recipe import TrainRecipe
@@ -141,6 +141,17 @@ def test_how_a_step_is_cut_does_not_change_it(tmp_path: Path) -> None:
     coarse = RECIPE.model_copy(update={"micro_batch_tokens": 1000})
     ends = [run(tmp_path, max_steps=3, recipe=r)[1].train[-1].loss for r in (fine, coarse)]
     assert ends[0] == pytest.approx(ends[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(("quantisation", "rounded"), [("nf4", True), ("none", False)])
+def test_nf4_rounds_frozen_weights_to_sixteen_levels_a_block(
+    quantisation: Literal["nf4", "none"], rounded: bool, tmp_path: Path
+) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    model = load_model(tmp_path, quantisation=quantisation, device="cpu")
+    blocks = model.model.layers[0].mlp.up_proj.weight.reshape(-1, 64)  # one scale for 64 weights
+    assert model.dtype == torch.float32
+    assert all((len(block.unique()) <= 16) == rounded for block in blocks)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
