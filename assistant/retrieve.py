@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from math import log
 
 from assistant.duplicates import collapse
 from assistant.filters import Filters, matching
@@ -184,8 +185,9 @@ class Retriever:
         left to the embedding model. A sentence scores twice its cosine to the question, title and
         headings included, plus 1 / (3 + rank of its passage), plus 0.3 for each code of the
         question in it, which vectors hardly tell apart, plus 0.3 if it brings a number that
-        neither the question nor the title holds: what is asked is news. `spare` more follow
-        behind those that are shown.
+        neither the question nor the title holds: what is asked is news; plus 0.3 times the share
+        of the question's words in it, rare ones weighing more. `spare` more follow behind those
+        that are shown.
         """
         hits = self.search(
             question,
@@ -199,14 +201,15 @@ class Retriever:
         cut = list(_cut(hits))
         rows = self._embedder.embed([question, *(hit.chunk.context for _, hit in cut)])
         near = rows[1:] @ rows[0]  # (len(cut),)
+        shared = shared_words(question, [hit.chunk.context for _, hit in cut])
         scored = [
             replace(
                 hit,
                 score=2 * float(cosine)
                 + 1 / (RANK_OFFSET + rank)
-                + BONUS * _telling(question, hit.chunk),
+                + BONUS * (_telling(question, hit.chunk) + share),
             )
-            for (rank, hit), cosine in zip(cut, near, strict=True)
+            for (rank, hit), cosine, share in zip(cut, near, shared, strict=True)
         ]
         scored.sort(key=lambda hit: -hit.score)
         return scored[: self._sentences + spare]
@@ -239,9 +242,28 @@ def _telling(question: str, chunk: Chunk) -> int:
     return codes + bool(said - asked - _numbers(chunk.title))
 
 
+def shared_words(question: str, texts: Sequence[str]) -> list[float]:
+    """Return which share of the question's words each text holds, 0 to 1.
+
+    A word weighs ln((n + 1) / (holders + 0.5)): a product's name that is in every text tells them
+    apart as little as "the". Words that no text holds do not count.
+    """
+    held = [_words(text) for text in texts]
+    weights = {
+        word: log((len(texts) + 1) / (holders + 0.5))
+        for word in _words(question)
+        if (holders := sum(word in words for words in held))
+    }
+    total = sum(weights.values()) or 1
+    return [sum(weights[word] for word in weights.keys() & words) / total for words in held]
+
+
 def _numbers(text: str) -> set[str]:
-    words = (word.casefold() for word in WORD.findall(text))
-    return {word for word in words if any(c.isdigit() for c in word)}
+    return {word for word in _words(text) if any(c.isdigit() for c in word)}
+
+
+def _words(text: str) -> set[str]:
+    return {word.casefold() for word in WORD.findall(text)}
 
 
 def _cut(hits: Sequence[Hit]) -> Iterator[tuple[int, Hit]]:

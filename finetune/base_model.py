@@ -85,7 +85,9 @@ def load_tokenizer(folder: Path) -> Any:
 def load_model(folder: Path, *, quantisation: Literal["nf4", "none"], device: Device) -> Any:
     """Return the causal language model of a training folder.
 
-    On a CPU it computes in float32 (bfloat16 is slower there), on a GPU in bfloat16.
+    On a CPU it computes in float32 (bfloat16 is slower there), on a GPU in bfloat16. `nf4` rounds
+    the frozen weights to 4 bits; a CPU then holds what they stand for in float32, because it would
+    unpack them twice a step.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -101,9 +103,12 @@ def load_model(folder: Path, *, quantisation: Literal["nf4", "none"], device: De
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
     with quiet():
-        return AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, device_map={"": device}, local_files_only=True, **options
         )
+        if quantisation == "nf4" and device == "cpu":
+            model = model.dequantize(dtype)
+    return model
 
 
 def best_device() -> Device:

@@ -29,11 +29,14 @@ class Row:
 
 
 class Batch(NamedTuple):
-    """Rows side by side: both tensors have the shape (rows, longest row)."""
+    """Rows side by side, behind the beginning that all of them share."""
 
+    prefix: "Tensor"
+    """Ids that every row begins with, of its prompt alone: shape (1, P); P may be 0."""
     input_ids: "Tensor"
+    """What follows in each row: shape (rows, longest rest)."""
     labels: "Tensor"
-    """The target's ids at the target's places, NO_LOSS at the prompt's and the padding's."""
+    """As `input_ids`: the target's ids at the target's places, elsewhere NO_LOSS."""
 
 
 Step = list[list[Row]]
@@ -148,10 +151,22 @@ def pad(rows: Sequence[Row], *, padding_id: int) -> Batch:
     """
     import torch
 
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), padding_id, dtype=torch.long)
-    labels = torch.full((len(rows), width), NO_LOSS, dtype=torch.long)
-    for i, row in enumerate(rows):
+    shared = shared_beginning(rows)
+    rests = [Row(row.prompt[shared:], row.target) for row in rows]
+    width = max(len(row) for row in rests)
+    ids = torch.full((len(rests), width), padding_id, dtype=torch.long)
+    labels = torch.full((len(rests), width), NO_LOSS, dtype=torch.long)
+    for i, row in enumerate(rests):
         ids[i, : len(row)] = torch.tensor(row.prompt + row.target)
         labels[i, len(row.prompt) : len(row)] = torch.tensor(row.target)
-    return Batch(ids, labels)
+    return Batch(torch.tensor([rows[0].prompt[:shared]], dtype=torch.long), ids, labels)
+
+
+def shared_beginning(rows: Sequence[Row]) -> int:
+    """Return how many tokens all prompts begin with, each keeping one that predicts its target."""
+    shared = min(len(row.prompt) for row in rows) - 1
+    first = rows[0].prompt
+    for row in rows[1:]:
+        while row.prompt[:shared] != first[:shared]:
+            shared -= 1
+    return max(shared, 0)

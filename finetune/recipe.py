@@ -24,6 +24,8 @@ class DataRecipe(Section):
     insufficient: float = Field(default=0.1, ge=0, lt=1)
     """Share, 0 to 1, of the answerable rows with passages whose passages lack the answer; they
     teach refusal."""
+    refusals: float = Field(default=1, ge=0, le=1)
+    """Share, 0 to 1, of the tickets that nobody could answer that become rows."""
     heldout_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of the tickets kept for validation, 0 to 1; whole documents, never parts of one."""
     max_rows: int = Field(default=0, ge=0)
@@ -62,7 +64,7 @@ class TrainRecipe(Section):
     window: int = Field(default=1024, ge=32)
     """Longest row, in tokens; longer rows are left out and counted."""
     quantisation: Literal["nf4", "none"] = "nf4"
-    """`nf4` holds the frozen weights in 4 bits (QLoRA); `none` in full."""
+    """`nf4` rounds the frozen weights to 4 bits (QLoRA); `none` leaves them as they are."""
     validations: int = Field(default=4, ge=1)
     """Times that the validation loss is measured, the start and the end included if above 1."""
     validation_rows: int = Field(default=24, ge=1)

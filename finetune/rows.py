@@ -56,12 +56,16 @@ def build_rows(
     `insufficient` (the passages lack a fact, so the answer to learn is the refusal) and
     `no_evidence` (no passages; the ticket's answer without sources). Where the retriever by itself
     misses more often than `recipe.insufficient` says, the surplus tickets get no row
-    (`left_out`): learning mostly to refuse would cost more than their few rows give.
+    (`left_out`): learning mostly to refuse would cost more than their few rows give. Nor do
+    unanswerable tickets beyond `recipe.refusals`.
     """
     ranked = sorted(tickets, key=lambda t: lot(recipe.seed, t.id))
+    refused = [t for t in ranked if not t.documents]
+    surplus = {t.id for t in refused[round(recipe.refusals * len(refused)) :]}
+    ranked = [t for t in ranked if t.id not in surplus]
     bare = {t.id for t in ranked[: round(recipe.without_evidence * len(ranked))]}
     rows = {t.id: without_evidence(t, recipe, house) for t in ranked if t.id in bare}
-    counts: Counter[str] = Counter(no_evidence=len(bare))
+    counts: Counter[str] = Counter(no_evidence=len(bare), left_out=len(surplus))
 
     found = {t.id: retrieve(t.question, house.shown + SPARE) for t in ranked if t.id not in bare}
     answerable = [t for t in ranked if t.id in found and t.documents]

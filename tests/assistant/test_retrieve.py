@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.retrieve import Retriever, sentences
+from assistant.retrieve import Retriever, sentences, shared_words
 from ingest.files import find_files
 from ingest.index import Index
 from ingest.registry import Registry
@@ -48,6 +48,17 @@ def test_evidence_is_the_sentence_that_speaks_to_the_question(index: Index) -> N
     assert text[hit.chunk.start : hit.chunk.end] == hit.chunk.text
     (row,) = retriever.evidence("price of the ring", k=3)
     assert row.chunk.text == "Part: Ring; Price: EUR 2.50"
+
+
+def test_a_word_that_few_sentences_hold_weighs_more_than_one_in_all() -> None:
+    texts = ["Wick 12: the lid", "Wick 12: the seal", "Wick 12: the bucket"]
+    lid, seal, bucket = shared_words("Is the lid of the Wick 12 red?", texts)
+    assert lid == pytest.approx(1)  # "red" is in no sentence, so none can be blamed for it
+    assert 0 < seal == bucket < 0.5
+
+
+def test_a_question_that_shares_no_word_shares_nothing() -> None:
+    assert shared_words("Why?", ["The pump is blue.", "Wait."]) == [0, 0]
 
 
 def test_no_sentence_is_shown_twice_and_spare_ones_follow(index: Index) -> None:

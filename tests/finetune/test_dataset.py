@@ -123,6 +123,14 @@ def test_insufficient_evidence_teaches_refusal() -> None:
     assert rows.counts["left_out"] == 60 - len(lacking)
 
 
+def test_a_share_of_the_unanswerable_tickets_teaches_refusal() -> None:
+    recipe = DataRecipe(tickets=Path("t"), without_evidence=0, insufficient=0, refusals=0.3)
+    rows = build_rows(many(), perfect, recipe, HOUSE)
+    assert rows.counts["refusal"] == 3  # of 10
+    assert rows.counts["left_out"] == 7
+    assert len(rows.examples) == 63
+
+
 def test_passages_taken_out_on_purpose_leave_no_fact_behind() -> None:
     recipe = DataRecipe(tickets=Path("t"), without_evidence=0, insufficient=0.2)
     rows = build_rows(many(), perfect, recipe, HOUSE)

@@ -1,12 +1,12 @@
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetune.base_model import quiet
+from finetune.base_model import load_model, quiet
 from finetune.batch import NO_LOSS, Row, fit, micro_batches, pad, plan_steps
 from finetune.loss import answer_loss, answer_tokens
 from finetune.recipe import TrainRecipe
@@ -65,25 +65,55 @@ def run(tmp_path: Path, *, max_steps: int, recipe: TrainRecipe = RECIPE) -> tupl
 
 def test_prompt_tokens_and_padding_carry_no_loss() -> None:
     batch = pad(rows(), padding_id=PADDING)
+    shared = batch.prefix.shape[1]
     for row, labels in zip(rows(), batch.labels.tolist(), strict=True):
-        assert labels[: len(row.prompt)] == [NO_LOSS] * len(row.prompt)
-        assert tuple(labels[len(row.prompt) : len(row)]) == row.target
-        assert set(labels[len(row) :]) <= {NO_LOSS}
+        begin, end = len(row.prompt) - shared, len(row) - shared
+        assert labels[:begin] == [NO_LOSS] * begin
+        assert tuple(labels[begin:end]) == row.target
+        assert set(labels[end:]) <= {NO_LOSS}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shared"),
+    [
+        ([(5, 6, 7), (5, 6, 8)], 2),
+        ([(5, 6, 7), (9, 6, 7)], 0),
+        ([(5, 6), (5, 6, 7)], 1),  # the last token of a prompt predicts the answer
+        ([(5, 6, 7)], 2),
+        ([(5,), (5, 6)], 0),
+    ],
+)
+def test_what_all_prompts_begin_with_is_held_once(
+    prompts: list[tuple[int, ...]], shared: int
+) -> None:
+    batch = pad([Row(prompt, (9, 2)) for prompt in prompts], padding_id=PADDING)
+    assert batch.prefix.tolist() == [list(prompts[0][:shared])]
+    held = [[*prompts[0][:shared], *rest] for rest in batch.input_ids.tolist()]
+    for row, prompt in zip(held, prompts, strict=True):
+        assert tuple(row[: len(prompt) + 2]) == (*prompt, 9, 2)
 
 
 def test_the_loss_over_selected_places_equals_that_of_all_logits() -> None:
     model = tiny_model()
     batch = pad(rows(), padding_id=PADDING)
-    full = model(input_ids=batch.input_ids, labels=batch.labels).loss
+    prefix = batch.prefix.repeat(len(rows()), 1)
+    full = model(
+        input_ids=torch.cat([prefix, batch.input_ids], dim=1),
+        labels=torch.cat([torch.full_like(prefix, NO_LOSS), batch.labels], dim=1),
+    ).loss
     ours = answer_loss(model, batch) / answer_tokens(batch)
     torch.testing.assert_close(ours, full)
 
 
-def test_padding_does_not_change_the_loss() -> None:
-    model = tiny_model()
-    together = answer_loss(model, pad(rows(), padding_id=PADDING))
-    alone = sum(answer_loss(model, pad([row], padding_id=PADDING)) for row in rows())
-    torch.testing.assert_close(together, alone)
+def test_rows_side_by_side_have_the_loss_and_the_gradient_of_each_alone() -> None:
+    together, alone = tiny_model(), tiny_model()
+    one = answer_loss(together, pad(rows(), padding_id=PADDING))
+    one.backward()
+    each = [answer_loss(alone, pad([row], padding_id=PADDING)) for row in rows()]
+    torch.stack(each).sum().backward()
+    torch.testing.assert_close(one, torch.stack(each).sum())
+    for ours, theirs in zip(together.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4)
 
 
 def test_a_fresh_adapter_changes_nothing() -> None:
@@ -111,6 +141,17 @@ def test_how_a_step_is_cut_does_not_change_it(tmp_path: Path) -> None:
     coarse = RECIPE.model_copy(update={"micro_batch_tokens": 1000})
     ends = [run(tmp_path, max_steps=3, recipe=r)[1].train[-1].loss for r in (fine, coarse)]
     assert ends[0] == pytest.approx(ends[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(("quantisation", "rounded"), [("nf4", True), ("none", False)])
+def test_nf4_rounds_frozen_weights_to_sixteen_levels_a_block(
+    quantisation: Literal["nf4", "none"], rounded: bool, tmp_path: Path
+) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    model = load_model(tmp_path, quantisation=quantisation, device="cpu")
+    blocks = model.model.layers[0].mlp.up_proj.weight.reshape(-1, 64)  # one scale for 64 weights
+    assert model.dtype == torch.float32
+    assert all((len(block.unique()) <= 16) == rounded for block in blocks)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
