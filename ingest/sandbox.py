@@ -49,7 +49,7 @@ class Reader:
         Args:
             workers: files read at the same time.
             timeout_s: longest time for one file; a scanned page that was recognised starts it anew.
-            memory_mb: most memory of one worker, its own 30 MB and the file's bytes included.
+            memory_mb: most memory of one worker, its own 25 to 135 MB and the file included.
             limits: pages, unpacked bytes and depth of one file.
         """
         self._timeout_s = timeout_s

@@ -6,6 +6,7 @@ For longer than in the suite: `python -m tests.ingest.test_fuzz SECONDS [SEED]`.
 import json
 import random
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -124,8 +125,8 @@ def main(seconds: float, seed: int) -> None:
             except DocumentError as error:
                 outcome = f"{type(error).__name__} {name.split('.', 1)[1]}: {error.message[:60]}"
                 if "crashed" in outcome or "longer" in outcome or " MB" in outcome:
-                    with open(f"/tmp/fuzz-{seed}-{counts.total()}-{name}", "wb") as file:
-                        file.write(content)
+                    kept = Path(tempfile.gettempdir()) / f"fuzz-{seed}-{counts.total()}-{name}"
+                    kept.write_bytes(content)
             worst[name] = max(worst.get(name, 0), time.monotonic() - started)
             counts[outcome] += 1
     sys.stdout.write(f"{counts.total()} files, slowest {max(worst.items(), key=lambda w: w[1])}\n")
