@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from assistant import __version__
 from assistant.adapter import Adapter, check_fit
+from assistant.strength import read_calibration
 from assistant.workspace import Workspace
 from eval.assistants import WorkspaceAssistants
 from eval.plan import Plan
@@ -31,7 +33,9 @@ def settle(
     index = hashlib.sha256("\n".join(sorted(f"{r.source} {r.sha256}" for r in done)).encode())
     adapters = {a.name: _adapter(recipe, a, assistants) for a in recipe.arm if a.tuned}
     rests_on = {
-        arm.name: _rests_on(arm, assistants, adapters.get(arm.name), index.hexdigest())
+        arm.name: _rests_on(
+            arm, assistants, adapters.get(arm.name), index.hexdigest(), recipe.collection
+        )
         for arm in recipe.arm
     }
     plan = Plan(
@@ -80,7 +84,11 @@ def _adapter(recipe: Recipe, arm: Arm, assistants: WorkspaceAssistants) -> Adapt
 
 
 def _rests_on(
-    arm: Arm, assistants: WorkspaceAssistants, adapter: Adapter | None, index_sha256: str
+    arm: Arm,
+    assistants: WorkspaceAssistants,
+    adapter: Adapter | None,
+    index_sha256: str,
+    collection: str,
 ) -> dict[str, Any]:
     """Return everything besides the question that shapes the answers of an arm, and only that.
 
@@ -98,6 +106,8 @@ def _rests_on(
     }
     if arm.retrieves:
         values["index_sha256"] = index_sha256
+        calibration = read_calibration(workspace.home, collection)
+        values["calibration"] = None if calibration is None else asdict(calibration)
         for section in (settings.embedding, settings.ingest, settings.retrieval):
             name = type(section).__name__.removesuffix("Settings").lower()
             values[name] = section.model_dump(mode="json")
