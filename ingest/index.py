@@ -66,9 +66,8 @@ class Index:
         """
         with self._writing:
             for document, chunks in documents:
-                here = self._staged | self.registry.chunk_ids(document.id)
-                if missing := [chunk for chunk in chunks if chunk.id not in here]:
-                    self.stage(missing, self.embedder.embed([c.context for c in missing]))
+                if unstaged := [chunk for chunk in chunks if chunk.id not in self._staged]:
+                    self._stage_missing(document.id, unstaged)
             gone = self.registry.put(documents)
             self._staged -= {chunk.id for _, chunks in documents for chunk in chunks}
             collections = {document.collection for document, _ in documents}
@@ -115,6 +114,12 @@ class Index:
             self.registry.clear_pending(self.registry.pending())
             self._staged.clear()
             return len(stray)
+
+    def _stage_missing(self, document_id: str, chunks: Sequence[Chunk]) -> None:
+        """Stage those of `chunks` that the document's earlier version does not have either."""
+        stored = self.registry.chunk_ids(document_id)
+        if missing := [chunk for chunk in chunks if chunk.id not in stored]:
+            self.stage(missing, self.embedder.embed([chunk.context for chunk in missing]))
 
     def check(self) -> None:
         """Make sure that both stores answer and that no vector was lost.

@@ -186,21 +186,24 @@ class Registry:
     def put(self, documents: Sequence[tuple[Document, Sequence[Chunk]]]) -> set[str]:
         """Insert documents or replace them, chunks and full text with them, in one transaction.
 
-        Returns the ids of the chunks that left with earlier versions. In the same moment they are
-        noted as pending, and the chunks that came are so no longer.
+        No two are the same document, and there is one at least. Returns the ids of the chunks that
+        left with earlier versions. In the same moment they are noted as pending, and the chunks
+        that came are so no longer.
         """
+        ids = [document.id for document, _ in documents]
+        here = [chunk for _, chunks in documents for chunk in chunks]
+        came = {chunk.id for chunk in here}
         with self._engine.begin() as connection:
-            gone: set[str] = set()
-            for document, chunks in documents:
-                query = select(CHUNKS.c.id).where(CHUNKS.c.document_id == document.id)
-                gone |= set(connection.execute(query).scalars())
-                self._remove(connection, document.id)
-                connection.execute(insert(DOCUMENTS).values(**_document_row(document)))
-                self._add_chunks(connection, [_row(chunk) for chunk in chunks])
-            here = {chunk.id for _, chunks in documents for chunk in chunks}
-            _clear_pending(connection, here)
-            self._set_pending(connection, gone - here)
-        return gone - here
+            old = select(CHUNKS.c.id).where(CHUNKS.c.document_id.in_(ids))
+            gone = set(connection.execute(old).scalars()) - came
+            known = connection.execute(select(DOCUMENTS.c.id).where(DOCUMENTS.c.id.in_(ids)))
+            for document_id in known.scalars().all():
+                self._remove(connection, document_id)
+            connection.execute(insert(DOCUMENTS), [_document_row(one) for one, _ in documents])
+            self._add_chunks(connection, [_row(chunk) for chunk in here])
+            _clear_pending(connection, came)
+            self._set_pending(connection, gone)
+        return gone
 
     def fail(self, failed: Failed) -> None:
         """Note that a file could not be read. What an earlier version of it left stays as it is."""
