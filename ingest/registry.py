@@ -27,6 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from ingest.document import Chunk, Document, Entry, Failed, Record, heading_of
 from ingest.errors import NotFoundError, StoreError
 from ingest.path import printable
+from ingest.row import chunk_of, chunk_row, document_row, record_of
 from ingest.schema import CHUNKS, DOCUMENTS, FACTS, METADATA, PENDING, STEPS, VERSION
 from ingest.stores.dialect import Dialect, Words, telling_words
 from ingest.stores.postgresql import PostgreSQL
@@ -106,7 +107,7 @@ class Registry:
         with self._engine.connect() as connection:
             chunks: dict[str, int] = {row[0]: row[1] for row in connection.execute(counts)}
             return [
-                _record(row, chunks.get(row["id"], 0))
+                record_of(row, chunks.get(row["id"], 0))
                 for row in connection.execute(query).mappings()
             ]
 
@@ -129,8 +130,8 @@ class Registry:
             chunks = connection.execute(
                 select(CHUNKS).where(CHUNKS.c.document_id == document_id).order_by(CHUNKS.c.ordinal)
             ).mappings()
-            found = [_chunk(chunk) for chunk in chunks]
-        return _record(row, len(found)), row["text"], found
+            found = [chunk_of(chunk) for chunk in chunks]
+        return record_of(row, len(found)), row["text"], found
 
     def find(self, collection: str, *, source: str, path: Path | None) -> Record | None:
         """Return the record of a file that was ingested before: by its path, else by its source.
@@ -147,7 +148,7 @@ class Registry:
             for query in queries:
                 row = connection.execute(query).mappings().first()
                 if row is not None:
-                    return _record(row, 0)
+                    return record_of(row, 0)
         return None
 
     def entries(self, collection: str) -> list[Entry]:
@@ -176,7 +177,7 @@ class Registry:
         """Return the listed chunks by id; ids without a chunk are left out."""
         with self._engine.connect() as connection:
             return {
-                row["id"]: _chunk(row)
+                row["id"]: chunk_of(row)
                 for some in _slices(ids)
                 for row in connection.execute(
                     select(CHUNKS).where(CHUNKS.c.id.in_(some))
@@ -199,8 +200,8 @@ class Registry:
             known = connection.execute(select(DOCUMENTS.c.id).where(DOCUMENTS.c.id.in_(ids)))
             for document_id in known.scalars().all():
                 self._remove(connection, document_id)
-            connection.execute(insert(DOCUMENTS), [_document_row(one) for one, _ in documents])
-            self._add_chunks(connection, [_row(chunk) for chunk in here])
+            connection.execute(insert(DOCUMENTS), [document_row(one) for one, _ in documents])
+            self._add_chunks(connection, [chunk_row(chunk) for chunk in here])
             _clear_pending(connection, came)
             self._set_pending(connection, gone)
         return gone
@@ -294,7 +295,7 @@ class Registry:
             )
             numbers = [one.number for one in found]
             rows = connection.execute(select(CHUNKS).where(CHUNKS.c.number.in_(numbers))).mappings()
-            chunks = {row["number"]: _chunk(row) for row in rows}
+            chunks = {row["number"]: chunk_of(row) for row in rows}
         return [(chunks[one.number], one.score) for one in found]
 
     def sizes(self) -> dict[str, int]:
@@ -310,7 +311,7 @@ class Registry:
         while True:
             query = here.where(CHUNKS.c.id > after).order_by(CHUNKS.c.id).limit(size)
             with self._engine.connect() as connection:
-                page = [_chunk(row) for row in connection.execute(query).mappings()]
+                page = [chunk_of(row) for row in connection.execute(query).mappings()]
             if not page:
                 return
             yield page
@@ -368,72 +369,7 @@ def _clear_pending(connection: Connection, ids: Iterable[str]) -> None:
         connection.execute(delete(PENDING).where(PENDING.c.chunk_id.in_(some)))
 
 
-def _document_row(document: Document) -> dict[str, Any]:
-    return {
-        "id": document.id,
-        "collection": document.collection,
-        "source": document.source,
-        "path": None if document.path is None else printable(document.path),
-        "title": document.title,
-        "status": "done",
-        "sha256": document.sha256,
-        "pages": document.pages,
-        "text": document.text,
-        "kind": document.kind,
-        "metadata": json.dumps(dict(document.metadata), ensure_ascii=False),
-    }
-
-
 def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield the ids in portions: a statement takes some ten thousand values at most."""
     for start in range(0, len(ids), 5000):
         yield ids[start : start + 5000]
-
-
-def _row(chunk: Chunk) -> dict[str, Any]:
-    return {
-        "id": chunk.id,
-        "document_id": chunk.document_id,
-        "collection": chunk.collection,
-        "source": chunk.source,
-        "title": chunk.title,
-        "headings": json.dumps(chunk.headings, ensure_ascii=False),
-        "page": chunk.page,
-        "start": chunk.start,
-        "end": chunk.end,
-        "text": chunk.text,
-        "ordinal": chunk.ordinal,
-    }
-
-
-def _chunk(row: Any) -> Chunk:
-    return Chunk(
-        id=row["id"],
-        document_id=row["document_id"],
-        collection=row["collection"],
-        source=row["source"],
-        title=row["title"],
-        headings=tuple(json.loads(row["headings"])),
-        page=row["page"],
-        start=row["start"],
-        end=row["end"],
-        text=row["text"],
-        ordinal=row["ordinal"],
-    )
-
-
-def _record(row: Any, chunks: int) -> Record:
-    return Record(
-        id=row["id"],
-        collection=row["collection"],
-        source=row["source"],
-        title=row["title"],
-        status=row["status"],
-        chunks=chunks,
-        pages=row["pages"],
-        sha256=row["sha256"],
-        error=row["error"],
-        path=None if row["path"] is None else Path(row["path"]),
-        kind=row["kind"],
-        metadata=json.loads(row["metadata"]),
-    )

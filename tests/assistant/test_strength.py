@@ -18,7 +18,7 @@ from assistant.strength import (
 )
 from ingest.document import Chunk
 from ingest.errors import DataError
-from ingest.pipeline import find_files
+from ingest.files import find_files
 from tests.fakes import ScriptedEngine, small_workspace
 
 HELD = {"tighten": 9, "collar": 12, "burbot": 30, "20": 40}

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-from ingest.vectors import ChromaVectors
 from numpy.typing import NDArray
 
 from assistant.config import Settings, load
@@ -33,6 +32,7 @@ from ingest.index import Index
 from ingest.model_file import resolve
 from ingest.openvino_embedder import OpenVinoEmbedder
 from ingest.registry import Registry
+from ingest.stores.chroma import ChromaVectors
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = ROOT / "examples" / "tarnfell" / "questions.jsonl"

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ingest.vectors import ChromaVectors
 
 from ingest.errors import StoreError
 from ingest.files import find_files
 from ingest.index import Index
 from ingest.registry import Registry
+from ingest.stores.chroma import ChromaVectors
 from tests.fakes import HashEmbedder, small_pipeline
 
 
