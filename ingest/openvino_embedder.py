@@ -190,13 +190,12 @@ def _convert(source: Path, target: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer's notes are for those who trace
-            converted = openvino.convert_model(
-                Whole(), example_input=tuple(example[name] for name in inputs)
-            )
+            converted = _traced(Whole(), tuple(example[name] for name in inputs))
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ConversionError(f"{error!r:.200}") from error
     for place, port in zip(inputs, converted.inputs, strict=True):
         port.get_node().set_partial_shape(openvino.PartialShape([-1, -1]))
+        port.get_node().set_element_type(openvino.Type.i64)
         port.get_tensor().set_names({place})
     converted.validate_nodes_and_infer_types()
     openvino.save_model(converted, target / "model.xml", compress_to_fp16=False)
@@ -207,6 +206,20 @@ def _convert(source: Path, target: Path) -> None:
         "pad_id": int(tokenizer.pad_token_id or 0),
     }
     (target / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _traced(module: Any, example: tuple[Any, ...]) -> Any:
+    """Return OpenVINO's model of a PyTorch module.
+
+    `openvino.convert_model` would do the same and tell its maker of it, without asking.
+    """
+    frontends = require("openvino.frontend", extra="scale")
+    decoders = require("openvino.frontend.pytorch.ts_decoder", extra="scale")
+    pytorch = frontends.FrontEndManager().load_by_framework("pytorch")
+    # OpenVINO refers to the decoder and does not keep it: it must outlive the conversion.
+    decoder = decoders.TorchScriptPythonDecoder(module, example_input=example)
+    loaded = pytorch.load(decoder)
+    return pytorch.convert(loaded)
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -240,7 +253,7 @@ def _key(folder: Path) -> str:
     """Name a model folder and the version that converts it, without reading its weights."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    what = (str(folder.resolve()), state, version("openvino"), "1")
+    what = (str(folder.resolve()), state, version("openvino"), "2")
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
