@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from ingest.embed import Embedder, SentenceTransformerEmbedder, apart, load_sentence_transformer
 from ingest.errors import ConfigError
-from ingest.extras import require
 from ingest.model_file import cache_folder
 
 log = logging.getLogger(__name__)
@@ -143,9 +142,9 @@ class OpenVinoEmbedder:
 
 
 def _load(folder: Path, precision: str) -> Loaded:
+    import openvino
     import tokenizers
 
-    openvino = require("openvino", extra="scale")
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     core = openvino.Core()
     compiled = core.compile_model(
@@ -166,9 +165,9 @@ def _load(folder: Path, precision: str) -> Loaded:
 
 
 def _convert(source: Path, target: Path) -> None:
+    import openvino
     import torch
 
-    openvino = require("openvino", extra="scale")
     model = load_sentence_transformer(source).eval().requires_grad_(requires_grad=False)
     tokenizer: Any = getattr(model, "tokenizer", None)
     if not hasattr(tokenizer, "backend_tokenizer"):
@@ -213,11 +212,12 @@ def _traced(module: Any, example: tuple[Any, ...]) -> Any:
 
     `openvino.convert_model` would do the same and tell its maker of it, without asking.
     """
-    frontends = require("openvino.frontend", extra="scale")
-    decoders = require("openvino.frontend.pytorch.ts_decoder", extra="scale")
-    pytorch = frontends.FrontEndManager().load_by_framework("pytorch")
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    pytorch = FrontEndManager().load_by_framework("pytorch")
     # OpenVINO refers to the decoder and does not keep it: it must outlive the conversion.
-    decoder = decoders.TorchScriptPythonDecoder(module, example_input=example)
+    decoder = TorchScriptPythonDecoder(module, example_input=example)
     loaded = pytorch.load(decoder)
     return pytorch.convert(loaded)
 
@@ -264,7 +264,9 @@ def _snapshot(repository: Path) -> Path:
 
 
 def _best_precision() -> str:
-    core = require("openvino", extra="scale").Core()
+    import openvino
+
+    core = openvino.Core()
     return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 

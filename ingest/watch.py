@@ -4,8 +4,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ingest.extras import require
-
 DEBOUNCE_MS = 1000
 """Changes that follow each other are handed out together, after at most this long."""
 
@@ -18,7 +16,8 @@ def changes(
     A folder is followed with all below it; of a glob, the folder before its first wildcard.
     Ctrl-C ends it as `stop` does.
     """
-    watch = require("watchfiles", extra="scale").watch
+    from watchfiles import watch
+
     roots = sorted({_root(argument) for argument in arguments})
     for found in watch(
         *roots, debounce=DEBOUNCE_MS, step=100, stop_event=stop, raise_interrupt=False
