@@ -272,7 +272,8 @@ class ChromaVectors:
         if isinstance(self._place, Path):
             return StoreError(
                 f"The vectors in {self._place} cannot be used: {what}",
-                hint="Check that it can be written and the disk has room: groundtune doctor",
+                hint="What was stored before is kept. Check that it can be written and the disk has "
+                "room: groundtune doctor",
             )
         url = urlsplit(self._place)
         return StoreError(

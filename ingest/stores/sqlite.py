@@ -126,9 +126,12 @@ class Sqlite:
         """Return message and hint for a database error that is no fault of the statement's."""
         if not isinstance(error, sqlite3.DatabaseError):
             return None
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            return None  # a fault of ours
         return (
             f"{self.place} cannot be used: {error}.",
-            "Check that it can be written, the disk has room and nothing else holds it.",
+            "What was stored before is kept. Check that it can be written, the disk has room and "
+            "nothing else holds it.",
         )
 
 
