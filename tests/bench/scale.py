@@ -11,6 +11,7 @@ import os
 import sqlite3
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from assistant.config import Settings
 from assistant.retrieve import Retriever
 from ingest.document import Block, Chunk, Document, Span
 from ingest.index import Index
@@ -228,6 +230,12 @@ def scale(folder: Path, sizes: Sequence[int], *, minutes: float = 1e9) -> Iterat
             break
         yield from measure(index, words, folder, size)
     index.close()
+
+
+def measured(_: Settings) -> Iterator[str]:
+    """Measure in a folder that is removed afterwards: minutes, most of them for 100,000 chunks."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from scale(Path(folder), [10_000, 100_000])
 
 
 def main() -> None:
