@@ -272,8 +272,8 @@ class ChromaVectors:
         if isinstance(self._place, Path):
             return StoreError(
                 f"The vectors in {self._place} cannot be used: {what}",
-                hint="What was stored before is kept. Check that it can be written and the disk has "
-                "room: groundtune doctor",
+                hint="What was stored before is kept. Is the disk full or the folder read-only? "
+                "groundtune doctor says more.",
             )
         url = urlsplit(self._place)
         return StoreError(
