@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def _rests_on(
         "base_sha256": workspace.base_sha256,
         "engine": settings.engine.model_dump(mode="json", include=ENGINE_KEYS),
         "answer": settings.answer.model_dump(mode="json", exclude={"schema_file"}),
-        "schema": workspace.schema,
+        "schema_sha256": _schema_sha256(workspace.schema),
     }
     if arm.retrieves:
         values["index_sha256"] = index_sha256
@@ -115,6 +116,12 @@ def _rests_on(
         values["adapter"] = adapter.reference
         values["adapter_sha256"] = _sha256(adapter.file.gguf)
     return values
+
+
+def _schema_sha256(schema: Mapping[str, Any] | None) -> str | None:
+    if schema is None:
+        return None
+    return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
 
 
 def _lineage(adapter: Adapter) -> dict[str, Any]:
