@@ -63,6 +63,13 @@ class Estimate:
             return self.low > 0 or self.high < 0
         return self.mean != 0 and p is not None
 
+    @property
+    def leaning(self) -> bool:
+        """Whether the interval excludes zero and the corrected test does not agree."""
+        if self.low is None or self.high is None:
+            return False
+        return not self.seen and (self.low > 0 or self.high < 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Factorial:

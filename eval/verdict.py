@@ -8,8 +8,9 @@ Rules, all on the headline slice (held-out documents where there are any):
 
 A difference is claimed only when its 95 % interval excludes zero and its test, corrected for the
 four comparisons by Holm's method, is below 0.05. (Where every question gave the same value there is
-no interval, and the test alone decides.) Otherwise the sentence says "no difference seen". What was
-not measured is said to be so.
+no interval, and the test alone decides.) Otherwise the sentence says "no difference seen"; where the
+interval alone would claim one, it says what the test finds, and in how many documents. What was not
+measured is said to be so.
 """
 
 from typing import NamedTuple
@@ -66,7 +67,12 @@ def interval(estimate: Estimate) -> str:
         test = f", exact test p = {estimate.p:.2g}" if estimate.p is not None else ""
         return f"no interval: {estimate.why}{test}, n = {estimate.n}"
     low, high = points(estimate.low), points(estimate.high)
-    return f"95 % interval {low} to {high}, n = {estimate.n}"
+    doubt = ""
+    if estimate.leaning:
+        # Without this, an interval beside zero would seem to contradict "no difference seen".
+        p = estimate.p if estimate.adjusted is None else estimate.adjusted
+        doubt = f"; but p = {p:.2g} after Holm's correction, with {estimate.clusters} documents"
+    return f"95 % interval {low} to {high}, n = {estimate.n}{doubt}"
 
 
 def _effect(summary: Summary, parts: Parts, metric: str, mode: str, predicate: str) -> str:

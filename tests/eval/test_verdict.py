@@ -5,7 +5,7 @@ import pytest
 from eval.power import power
 from eval.statistics import Estimate
 from eval.summary import Comparison, Summary
-from eval.verdict import points, verdict
+from eval.verdict import interval, points, verdict
 
 MODES = {"base": "base", "rag": "rag", "finetuned": "finetuned", "combined": "combined"}
 
@@ -112,3 +112,13 @@ def test_a_comparison_is_read_from_either_side() -> None:
 )
 def test_points_are_signed_and_never_minus_zero(value: float, words: str) -> None:
     assert points(value) == words
+
+
+def test_an_interval_beside_zero_that_the_test_does_not_bear_out_says_so() -> None:
+    few = Estimate(0.32, 0.13, 0.52, 19, 0, p=0.06, adjusted=0.09, clusters=11)
+    assert few.leaning
+    assert not few.seen
+    assert "p = 0.09 after Holm's correction, with 11 documents" in interval(few)
+    enough = Estimate(0.32, 0.13, 0.52, 19, 0, p=0.001, adjusted=0.004, clusters=11)
+    assert not enough.leaning
+    assert "Holm" not in interval(enough)
