@@ -8,9 +8,9 @@ Rules, all on the headline slice (held-out documents where there are any):
 
 A difference is claimed only when its 95 % interval excludes zero and its test, corrected for the
 four comparisons by Holm's method, is below 0.05. (Where every question gave the same value there is
-no interval, and the test alone decides.) Otherwise the sentence says "no difference seen"; where the
-interval alone would claim one, it says what the test finds, and in how many documents. What was not
-measured is said to be so.
+no interval, and the test alone decides.) Otherwise the sentence says "no difference seen"; where
+the interval alone would claim one, it says what the test finds, and in how many documents. What was
+not measured is said to be so.
 """
 
 from typing import NamedTuple
