@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument(
         "--repeat", type=int, metavar="N", help="answers to each question by arms that sample"
     )
+    run_.add_argument(
+        "--agreement", type=Path, metavar="FILE", help="human labels to hold the judge against"
+    )
     run_.add_argument("--arms", metavar="A,B", help="only these arms")
     compare_ = actions.add_parser(
         "compare", help="what changed from report A to report B, paired by question"
@@ -79,6 +82,14 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             if value < 1:
                 raise UsageError(f"--{name} {value}: it starts at 1.")
             recipe = recipe.model_copy(update={name: value})
+    if args.agreement is not None:
+        if recipe.judge is None:
+            raise UsageError(
+                "--agreement compares a judge with people, and the recipe has none.",
+                hint="Add a [judge] table to it; docs/evaluation.md shows one.",
+            )
+        judge = recipe.judge.model_copy(update={"agreement": args.agreement})
+        recipe = recipe.model_copy(update={"judge": judge})
     with open_workspace(settings) as workspace:
         return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import platform
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,12 +13,24 @@ from typing import Any
 from assistant.workspace import Workspace
 from eval.assistants import WorkspaceAssistants
 from eval.cache import Cache
+from eval.judge import Judge
+from eval.judged import (
+    Judged,
+    Judgements,
+    Noise,
+    judge_all,
+    noise_of,
+    read_labels,
+    summarise_judged,
+)
 from eval.metrics import score_all
 from eval.outcome import Outcome
 from eval.plan import Plan
 from eval.price import Prices
+from eval.probe import Agreement, probe, read_probe
 from eval.progress import Bar
-from eval.recipe import Recipe, read_avoided
+from eval.question import clusters_of
+from eval.recipe import Arm, Recipe, read_avoided
 from eval.report import HTML, JSON, write_report
 from eval.result import Report
 from eval.run import answer_all
@@ -51,13 +64,14 @@ def evaluate(
     """
     started = time.perf_counter()
     with (
-        WorkspaceAssistants(workspace, recipe.arm) as assistants,
+        WorkspaceAssistants(workspace, (*recipe.arm, *_judge_arm(recipe))) as assistants,
         Cache(workspace.home / "cache" / "evaluation.sqlite") as cache,
     ):
         plan, inputs = settle(recipe, workspace, assistants)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)  # one that cannot be written is known at once
         outcomes, cards = asyncio.run(_answer_and_score(recipe, plan, workspace, assistants, cache))
+        judged = _judged(recipe, plan, outcomes, workspace, assistants, cache)
     summary = summarise(
         plan.questions, plan.arms, outcomes, cards, seed=recipe.seed, resamples=recipe.resamples
     )
@@ -82,6 +96,7 @@ def evaluate(
         summary=summary,
         manifest=manifest,
         parallel=recipe.parallel,
+        judged=judged,
     )
     reports = workspace.home / "reports"
     folder = out or reports / f"{now.strftime(STAMP)}-{plan.fingerprint()}"
@@ -119,6 +134,60 @@ async def _answer_and_score(
         prices=Prices(recipe.price),
     )
     return outcomes, cards
+
+
+def _judge_arm(recipe: Recipe) -> tuple[Arm, ...]:
+    """Return what opens the judge's language model, as arms open theirs."""
+    if recipe.judge is None:
+        return ()
+    return (Arm(name="the-judge", mode="base", engine=recipe.judge.engine),)
+
+
+def _judged(
+    recipe: Recipe,
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    workspace: Workspace,
+    assistants: WorkspaceAssistants,
+    cache: Cache,
+) -> Judged | None:
+    settings = recipe.judge
+    if settings is None:
+        return None
+    labels = [] if settings.agreement is None else read_labels(settings.agreement)
+    (arm,) = _judge_arm(recipe)
+    assistants.of(arm)  # closes the model of the last arm
+    home = assistants.workspace(arm)
+    judge = Judge(
+        home.engine,
+        f"{assistants.engine(arm)} {home.base_sha256}",
+        workspace.embedder,
+        cache,
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        rubric=settings.rubric,
+    )
+    questions = {question.id: question for question in plan.questions}
+
+    async def go() -> tuple[Agreement, Judgements, Noise]:
+        fitness = await probe(judge, read_probe())
+        found = await judge_all(judge, settings, questions, outcomes, seed=recipe.seed)
+        noise = await noise_of(judge, settings, questions, outcomes, found, seed=recipe.seed)
+        return fitness, found, noise
+
+    fitness, judgements, noise = asyncio.run(go())
+    return summarise_judged(
+        assistants.engine(arm),
+        fitness,
+        settings,
+        [a.name for a in plan.arms],
+        judgements,
+        noise,
+        labels,
+        clusters_of(plan.questions),
+        seed=recipe.seed,
+        resamples=recipe.resamples,
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -107,6 +107,43 @@ class Price(Section):
     """Of an hour in which one answer after the other is made: the machine, or its energy."""
 
 
+JudgedMetric = Literal[
+    "faithfulness",
+    "factual_correctness",
+    "context_precision",
+    "context_recall",
+    "answer_relevancy",
+    "noise_sensitivity",
+    "rubric",
+]
+
+
+class JudgeSettings(Section):
+    """A language model that scores answers, through ragas."""
+
+    engine: dict[str, Any] = {}
+    """Keys of `[engine]` that are different for the judge; a judge should be stronger than what it
+    judges."""
+    metrics: tuple[JudgedMetric, ...] = ("faithfulness", "factual_correctness")
+    rubric: dict[str, str] = {}
+    """For the metric `rubric`: `score1_description` to `score5_description`."""
+    max_tokens: int = Field(default=1024, ge=16)
+    """Longest output of the judge, in tokens."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    floor: float = Field(default=0.8, ge=0, le=1)
+    """A metric is compared only where every arm has at least this share of its scores."""
+    repeat_share: float = Field(default=0.1, ge=0, le=1)
+    """Judgements that are made twice, to state the judge's own noise."""
+    agreement: Path | None = None
+    """JSONL of human labels, `{"question_id", "arm", "metric", "label": true or false}`."""
+
+    @model_validator(mode="after")
+    def _has_rubric(self) -> "JudgeSettings":
+        if "rubric" in self.metrics and not self.rubric:
+            raise ValueError("the metric 'rubric' needs [judge.rubric] score1_description to 5")
+        return self
+
+
 def _four_arms() -> tuple[Arm, ...]:
     return tuple(Arm(name=mode, mode=mode) for mode in MODES)
 
@@ -135,6 +172,8 @@ class Recipe(Section):
     """Answers to each question by each arm with a temperature above 0; scores are averaged."""
     resamples: int = Field(default=9999, ge=99)
     """Of the bootstrap."""
+    judge: JudgeSettings | None = None
+    """None judges nothing: every other metric needs no judge."""
     price: tuple[Price, ...] = ()
     """What an answer costs, by model; without it, cost is tokens and time."""
     arm: tuple[Arm, ...] = Field(default_factory=_four_arms, min_length=1)
@@ -182,6 +221,8 @@ def read_recipe(path: Path) -> Recipe:
     for arm in values.get("arm", ()):
         if isinstance(arm, dict):
             _anchor(arm, ("examples",), path.parent)
+    if isinstance(values.get("judge"), dict):
+        _anchor(values["judge"], ("agreement",), path.parent)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.advice import advise
+from eval.judge import JUDGED
 from eval.picture import (
     STYLE,
     Row,
@@ -75,6 +76,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "advice": asdict(advise(report.summary)),
         "sentences": list(verdict(report.summary)),
         "summary": asdict(report.summary),
+        "judged": None if report.judged is None else asdict(report.judged),
         "manifest": dict(report.manifest),
         "questions": [
             {
@@ -129,6 +131,8 @@ def as_html(report: Report) -> str:
         advice=advise(summary),
         sentences=verdict(summary),
         metrics=METRICS,
+        judged=report.judged,
+        judged_labels={metric.name: metric.label for metric in JUDGED},
         costs=[c for c in COSTS if any(summary.costs[a][c.name].n for a in summary.arms)],
         slice_titles=SLICE_TITLES,
         slice_metrics=[m for m in METRICS if m.name in TAGGED],

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eval.judged import Judged
 from eval.outcome import Outcome
 from eval.question import Question
 from eval.recipe import Arm
@@ -28,3 +29,5 @@ class Report:
     """Hashes, versions, seed, resolved recipe, timings."""
     parallel: int
     """Questions that were answered at the same time."""
+    judged: Judged | None = None
+    """What a judge says; None where none was asked."""
