@@ -29,7 +29,7 @@ from assistant.strength import Calibration, read_calibration
 from assistant.strength import fingerprint as evidence_fingerprint
 from ingest.chunk import Chunker
 from ingest.embed import CachedEmbedder, Embedder
-from ingest.embedding_model import EmbeddingModel, check_model, identify
+from ingest.embedding_model import EmbeddingModel, check_model, identify, remembered
 from ingest.errors import ConfigError, NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
@@ -67,8 +67,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     def embedding_model(self) -> EmbeddingModel:
         """What the embedding model is, as the index remembers it."""
         name = self.settings.embedding.model
-        dimension = self.embedder.embed(["dimension"]).shape[1]
-        return identify(name, resolve(name), dimension=dimension)
+        known = remembered(self.registry)
+        return identify(name, resolve(name), known=known, embedder=self.embedder)
 
     @cached_property
     def vectors(self) -> Vectors:
