@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request
 
 from assistant.adapter import check_fit
 from assistant.alias import promote, rollback
+from assistant.api.adapters_wire import AdaptersReply, AliasesReply
 from assistant.api.door import Admin, Asker
 from assistant.api.parts import PartsOf
-from assistant.api.wire import AdaptersReply, AliasesReply
 from assistant.bodies import adapter_body
 
 router = APIRouter(prefix="/api/adapters", tags=["adapters"])

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import FormData, UploadFile
 
 from assistant.access import Access
+from assistant.api.documents_wire import Accepted, DeletedReply, DocumentsReply, FullDocumentReply
 from assistant.api.door import Asker, Ingester
 from assistant.api.parts import Parts, PartsOf
-from assistant.api.wire import Accepted, DeletedReply, DocumentsReply, FullDocumentReply
 from assistant.bodies import document_body, record_body
 from assistant.intake import Waiting
 from assistant.uploads import base_name, check_collection_name, relative_source

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from assistant.access import Access
+from assistant.api.documents_wire import JobReply
 from assistant.api.door import Ingester
 from assistant.api.parts import PartsOf
 from assistant.api.sse import event, stream
-from assistant.api.wire import JobReply
 from assistant.jobs import Job, Jobs
 from ingest.errors import NotFoundError
 

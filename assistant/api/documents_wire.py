@@ -1,0 +1,87 @@
+"""Documents and jobs as they go over the wire."""
+
+from typing import Any
+
+from assistant.api.wire import Wire
+
+
+class QueuedDocument(Wire):
+    """A document whose turn will come."""
+
+    id: str
+    source: str
+    status: str
+
+
+class Accepted(Wire):
+    """An upload was taken; the job says what becomes of it."""
+
+    job_id: str
+    documents: list[QueuedDocument]
+
+
+class DocumentReply(Wire):
+    """A document."""
+
+    id: str
+    collection: str
+    source: str
+    title: str
+    status: str
+    chunks: int
+    pages: int | None
+    sha256: str
+    error: str | None
+
+
+class DocumentsReply(Wire):
+    """Documents, by source."""
+
+    documents: list[DocumentReply]
+
+
+class ChunkReply(Wire):
+    """A passage of a document: `text[start:end]` of it."""
+
+    id: str
+    heading: str
+    page: int | None
+    start: int
+    end: int
+    text: str
+
+
+class FullDocumentReply(DocumentReply):
+    """A document with all that was read in it."""
+
+    text: str
+    chunk_list: list[ChunkReply]
+
+
+class DeletedReply(Wire):
+    """A document that is gone."""
+
+    deleted: str
+
+
+class ProgressReply(Wire):
+    """Files."""
+
+    done: int
+    total: int
+    current: str | None
+
+
+class JobReply(Wire):
+    """An ingestion."""
+
+    id: str
+    collection: str
+    status: str
+    """`queued`, `running`, `done` or `failed`."""
+    progress: ProgressReply
+    result: dict[str, Any] | None
+    """What `groundtune ingest --json` prints."""
+    error: str | None
+    created: float
+    finished: float | None
