@@ -1,5 +1,6 @@
 """Fakes that do the job smaller: a scripted assistant and an embedder of hashed words."""
 
+import argparse
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from assistant.answer import Answer, Ask, Citation, Evidence, Timings
+from assistant.config import Settings
 from eval.cache import Cache
+from eval.command import add_arguments
 from eval.plan import Plan
 from eval.question import Question
 from eval.recipe import Arm
 from ingest.errors import EngineError, EngineUnavailableError
+from ingest.files import Upload
+from tests.fakes import ScriptedEngine
+from tests.rig import FACTS, Rig, reply
 
 BLANK = Answer(
     answer="",
@@ -132,3 +138,29 @@ def said() -> Callable[..., Answer]:
         return replace(BLANK, answer=text, citations=cited, evidence=shown, **values)
 
     return make
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for name, fact in FACTS.items():
+        text = f"# The {name}\n\nThe clamp screws of the {name} are tightened to {fact}.\n"
+        (documents / f"{name}.md").write_text(text, encoding="utf-8")
+    settings = Settings.model_validate({"home": tmp_path / "home"})
+    with Rig(settings, ScriptedEngine(reply)) as workspace:
+        uploads = [Upload(path.name, path, path.read_bytes) for path in sorted(documents.iterdir())]
+        workspace.pipeline.run(uploads, collection="default")
+        yield workspace
+
+
+@pytest.fixture
+def parse() -> Callable[..., argparse.Namespace]:
+    """Parse the words behind `groundtune eval`."""
+
+    def words(*given: str) -> argparse.Namespace:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        return parser.parse_args(given)
+
+    return words

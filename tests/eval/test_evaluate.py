@@ -1,7 +1,7 @@
 """Whole evaluations: a real registry, index and report, with a language model that is scripted."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,51 +10,12 @@ import pytest
 
 from assistant.config import Settings
 from assistant.engines.engine import Request
-from assistant.workspace import Workspace
 from eval.evaluate import evaluate
 from eval.recipe import Arm, Recipe, read_recipe
 from ingest.errors import ConfigError
-from ingest.files import Upload
-from tests.fakes import ScriptedEngine, SmallWorkspace
+from tests.rig import FACTS, Rig, reply
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-FACTS = {"Osprey 77": "61 N·m", "Bodkin 260": "25 N·m", "Wick 12": "9 N·m"}
-
-
-def reply(request: Request) -> str:
-    """Copy the first torque of the evidence; without evidence, guess."""
-    prompt = request.messages[-1].content
-    shown = [fact for fact in FACTS.values() if fact in prompt]
-    return f"It is {min(shown, key=prompt.index)}." if shown else "It is 5 N·m."
-
-
-class Rig(SmallWorkspace):
-    """A workspace whose arms may name other engines, each scripted as well."""
-
-    def __init__(self, settings: Settings, engine: ScriptedEngine) -> None:
-        super().__init__(settings, engine)
-        self.scripted = engine
-        self.others: list[Rig] = []
-
-    def variant(self, settings: Settings) -> Workspace:
-        other = Rig(settings, ScriptedEngine(self.scripted._reply))
-        other.registry, other.index, other.adapters = self.registry, self.index, self.adapters
-        self.others.append(other)
-        return other
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    documents = tmp_path / "documents"
-    documents.mkdir()
-    for name, fact in FACTS.items():
-        text = f"# The {name}\n\nThe clamp screws of the {name} are tightened to {fact}.\n"
-        (documents / f"{name}.md").write_text(text, encoding="utf-8")
-    settings = Settings.model_validate({"home": tmp_path / "home"})
-    with Rig(settings, ScriptedEngine(reply)) as workspace:
-        uploads = [Upload(path.name, path, path.read_bytes) for path in sorted(documents.iterdir())]
-        workspace.pipeline.run(uploads, collection="default")
-        yield workspace
 
 
 @pytest.fixture
