@@ -71,7 +71,7 @@ def evaluate(
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)  # one that cannot be written is known at once
         outcomes, cards = asyncio.run(_answer_and_score(recipe, plan, workspace, assistants, cache))
-        judged = _judged(recipe, plan, outcomes, workspace, assistants, cache)
+        judgements, judged = _judge(recipe, plan, outcomes, workspace, assistants, cache)
     summary = summarise(
         plan.questions, plan.arms, outcomes, cards, seed=recipe.seed, resamples=recipe.resamples
     )
@@ -97,6 +97,7 @@ def evaluate(
         manifest=manifest,
         parallel=recipe.parallel,
         judged=judged,
+        judgements=judgements,
     )
     reports = workspace.home / "reports"
     folder = out or reports / f"{now.strftime(STAMP)}-{plan.fingerprint()}"
@@ -143,17 +144,17 @@ def _judge_arm(recipe: Recipe) -> tuple[Arm, ...]:
     return (Arm(name="the-judge", mode="base", engine=recipe.judge.engine),)
 
 
-def _judged(
+def _judge(
     recipe: Recipe,
     plan: Plan,
     outcomes: Sequence[Outcome],
     workspace: Workspace,
     assistants: WorkspaceAssistants,
     cache: Cache,
-) -> Judged | None:
+) -> tuple[Judgements, Judged | None]:
     settings = recipe.judge
     if settings is None:
-        return None
+        return {}, None
     labels = [] if settings.agreement is None else read_labels(settings.agreement)
     (arm,) = _judge_arm(recipe)
     assistants.of(arm)  # closes the model of the last arm
@@ -170,13 +171,16 @@ def _judged(
     questions = {question.id: question for question in plan.questions}
 
     async def go() -> tuple[Agreement, Judgements, Noise]:
-        fitness = await probe(judge, read_probe())
-        found = await judge_all(judge, settings, questions, outcomes, seed=recipe.seed)
+        pairs = read_probe()
+        scores = sum(o.repeat == 0 for o in outcomes) * len(settings.metrics)
+        with Bar(len(pairs) + scores, doing="judging", done="judged") as bar:
+            fitness = await probe(judge, pairs, bar)
+            found = await judge_all(judge, settings, questions, outcomes, bar, seed=recipe.seed)
         noise = await noise_of(judge, settings, questions, outcomes, found, seed=recipe.seed)
         return fitness, found, noise
 
     fitness, judgements, noise = asyncio.run(go())
-    return summarise_judged(
+    return judgements, summarise_judged(
         assistants.engine(arm),
         fitness,
         settings,

@@ -15,6 +15,16 @@ def reply(request: Request) -> str:
     return f"It is {min(shown, key=prompt.index)}." if shown else "It is 5 N·m."
 
 
+class Counter:
+    """Progress that is counted."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def advance(self) -> None:
+        self.seen += 1
+
+
 class Rig(SmallWorkspace):
     """A workspace whose arms may name other engines, each scripted as well."""
 

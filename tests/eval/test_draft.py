@@ -18,20 +18,13 @@ from eval.review import Draft, read_review
 from ingest.document import Chunk
 from ingest.errors import DataError, EngineError
 from tests.fakes import ScriptedEngine
+from tests.rig import Counter
 
 HOW = Drafting("scripted", 100, 0.0, 0)
 TEXT = (
     "The Osprey 77 has two clamp screws. Tighten them to 61\nN·m, crosswise, and check them again "
     "after one week of use."
 )
-
-
-class Counter:
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def advance(self) -> None:
-        self.seen += 1
 
 
 def chunk(text: str = TEXT, source: str = "manuals/osprey.md", ordinal: int = 0) -> Chunk:
