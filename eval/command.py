@@ -3,6 +3,7 @@
 import argparse
 import webbrowser
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run_.add_argument(
         "--agreement", type=Path, metavar="FILE", help="human labels to hold the judge against"
+    )
+    run_.add_argument(
+        "--ray", metavar="ADDRESS", help="run the models on the machines of a Ray cluster"
     )
     run_.add_argument("--arms", metavar="A,B", help="only these arms")
     compare_ = actions.add_parser(
@@ -101,6 +105,7 @@ def render(result: Mapping[str, Any]) -> str:
 def _run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # Here and not above, so that the help answers at once.
     from assistant.workspace import open_workspace
+    from eval.cluster import Cluster
     from eval.evaluate import evaluate
     from eval.recipe import read_recipe
 
@@ -121,8 +126,11 @@ def _run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             )
         judge = recipe.judge.model_copy(update={"agreement": args.agreement})
         recipe = recipe.model_copy(update={"judge": judge})
-    with open_workspace(settings) as workspace:
-        return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out)
+    with (
+        Cluster(args.ray) if args.ray else nullcontext() as cluster,
+        open_workspace(settings) as workspace,
+    ):
+        return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out, cluster=cluster)
 
 
 def _compare(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:

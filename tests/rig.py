@@ -1,10 +1,16 @@
 """A workspace that can be evaluated in seconds: three documents, and a model that copies."""
 
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
 from assistant.config import Settings
 from assistant.engines.engine import Request
 from assistant.workspace import Workspace
 from tests.fakes import ScriptedEngine, SmallWorkspace
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FACTS = {"Osprey 77": "61 N·m", "Bodkin 260": "25 N·m", "Wick 12": "9 N·m"}
 
 
@@ -38,3 +44,18 @@ class Rig(SmallWorkspace):
         other.registry, other.index, other.adapters = self.registry, self.index, self.adapters
         self.others.append(other)
         return other
+
+
+def numbers(result: dict[str, Any]) -> dict[str, Any]:
+    """Return `report.json` without what a clock put there."""
+    content = json.loads((Path(result["report"]) / "report.json").read_text(encoding="utf-8"))
+    content.pop("created")
+    for key in ("seconds", "answers_from_cache"):
+        content["manifest"].pop(key)
+    for row in content["scores"]:
+        for name in ("total_ms", "first_token_ms"):
+            row["scores"].pop(name)
+    for costs in content["summary"]["costs"].values():
+        for name in ("total_ms", "first_token_ms"):
+            costs.pop(name)
+    return dict(content)

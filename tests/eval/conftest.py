@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from eval.cache import Cache
 from eval.command import add_arguments
 from eval.plan import Plan
 from eval.question import Question
-from eval.recipe import Arm
+from eval.recipe import Arm, Recipe
 from ingest.errors import EngineError, EngineUnavailableError
 from ingest.files import Upload
 from tests.fakes import ScriptedEngine
@@ -152,6 +153,29 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         uploads = [Upload(path.name, path, path.read_bytes) for path in sorted(documents.iterdir())]
         workspace.pipeline.run(uploads, collection="default")
         yield workspace
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[..., Recipe]:
+    path = tmp_path / "questions.jsonl"
+    rows = [
+        {
+            "id": name,
+            "question": f"How tight are the clamp screws of the {name}?",
+            "reference": f"They are tightened to {fact}.",
+            "facts": [[fact]],
+            "documents": [f"{name}.md"],
+        }
+        for name, fact in FACTS.items()
+    ]
+    rows.append({"id": "none", "question": "Who founded it?", "answerable": False})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def make(*arms: Arm, **values: Any) -> Recipe:
+        plain = (Arm(name="base", mode="base"), Arm(name="rag", mode="rag"))
+        return Recipe(questions=path, arm=arms or plain, resamples=199, **values)
+
+    return make
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,47 +11,7 @@ from assistant.engines.engine import Request
 from eval.evaluate import evaluate
 from eval.recipe import Arm, Recipe, read_recipe
 from ingest.errors import ConfigError
-from tests.rig import FACTS, Rig, reply
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Callable[..., Recipe]:
-    path = tmp_path / "questions.jsonl"
-    rows = [
-        {
-            "id": name,
-            "question": f"How tight are the clamp screws of the {name}?",
-            "reference": f"They are tightened to {fact}.",
-            "facts": [[fact]],
-            "documents": [f"{name}.md"],
-        }
-        for name, fact in FACTS.items()
-    ]
-    rows.append({"id": "none", "question": "Who founded it?", "answerable": False})
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-    def make(*arms: Arm, **values: Any) -> Recipe:
-        plain = (Arm(name="base", mode="base"), Arm(name="rag", mode="rag"))
-        return Recipe(questions=path, arm=arms or plain, resamples=199, **values)
-
-    return make
-
-
-def numbers(result: dict[str, Any]) -> dict[str, Any]:
-    """Return `report.json` without what a clock put there."""
-    content = json.loads((Path(result["report"]) / "report.json").read_text(encoding="utf-8"))
-    content.pop("created")
-    for key in ("seconds", "answers_from_cache"):
-        content["manifest"].pop(key)
-    for row in content["scores"]:
-        for name in ("total_ms", "first_token_ms"):
-            row["scores"].pop(name)
-    for costs in content["summary"]["costs"].values():
-        for name in ("total_ms", "first_token_ms"):
-            costs.pop(name)
-    return dict(content)
+from tests.rig import NOW, Rig, numbers, reply
 
 
 def test_two_runs_differ_in_nothing_but_times(
