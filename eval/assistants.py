@@ -7,25 +7,31 @@ from assistant.assistant import Assistant
 from assistant.config import Settings
 from assistant.engines.engine import Engine
 from assistant.workspace import Workspace
+from eval.cluster import Cluster
 from eval.recipe import Arm
 
 
 class WorkspaceAssistants(AbstractContextManager["WorkspaceAssistants"]):
     """The assistants of a run; besides the workspace's own, one model is open at a time."""
 
-    def __init__(self, workspace: Workspace, arms: Sequence[Arm]) -> None:
+    def __init__(
+        self, workspace: Workspace, arms: Sequence[Arm], cluster: Cluster | None = None
+    ) -> None:
         """Take the arms' settings; no model is loaded yet.
+
+        With a `cluster`, models that run in process run on its machines instead.
 
         Raises:
             ConfigError: the engine or retrieval keys of an arm are wrong.
         """
         self._own = workspace
+        self._cluster = cluster
         variants: dict[str, Workspace] = {}
         self._workspaces: dict[str, Workspace] = {}
         for arm in arms:
             settings = arm.settings(workspace.settings)
             name = settings.model_dump_json()
-            if settings == workspace.settings:
+            if settings == workspace.settings and cluster is None:
                 variants[name] = workspace
             elif name not in variants:
                 variants[name] = workspace.variant(settings)
@@ -52,14 +58,20 @@ class WorkspaceAssistants(AbstractContextManager["WorkspaceAssistants"]):
         name = self.engine(arm)
         if workspace is self._own:
             return workspace.assistant
-        if name == engine_name(self._own.settings):
+        if name == engine_name(self._own.settings) and self._cluster is None:
             workspace.engine = self._own.engine
         elif self._guest is not None and self._guest[0] == name:
             workspace.engine = self._guest[1]
         else:
             self.close()
-            self._guest = name, workspace.engine
+            self._guest = name, self._opened(workspace)
         return workspace.assistant
+
+    def _opened(self, workspace: Workspace) -> Engine:
+        settings = workspace.settings
+        if self._cluster is not None and settings.engine.kind == "embedded":
+            workspace.engine = self._cluster.engine(settings)
+        return workspace.engine
 
     def close(self) -> None:
         """Close the model that is open besides the workspace's own."""

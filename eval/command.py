@@ -1,13 +1,15 @@
-"""`groundtune eval run CONFIG.toml`, `eval compare A B [--gate]` and `eval open RUN`."""
+"""`groundtune eval run CONFIG.toml`, `eval compare A B [--gate]`, `eval questions`, `eval open`."""
 
 import argparse
 import webbrowser
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from assistant.config import Settings
+from eval import questions_command
 from ingest.errors import UsageError
 
 HTML = "report.html"
@@ -16,7 +18,7 @@ HTML = "report.html"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of the command `eval`."""
     actions = parser.add_subparsers(
-        dest="action", required=True, metavar="run|compare|retrieval|open"
+        dest="action", required=True, metavar="run|compare|questions|retrieval|open"
     )
     run_ = actions.add_parser("run", help="answer the questions by every arm and report")
     run_.add_argument("recipe", type=Path, metavar="CONFIG.toml", help="questions and arms")
@@ -27,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run_.add_argument(
         "--agreement", type=Path, metavar="FILE", help="human labels to hold the judge against"
+    )
+    run_.add_argument(
+        "--ray", metavar="ADDRESS", help="run the models on the machines of a Ray cluster"
     )
     run_.add_argument("--arms", metavar="A,B", help="only these arms")
     compare_ = actions.add_parser(
@@ -39,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     compare_.add_argument(
         "--junit", type=Path, metavar="FILE", help="the gate's rules as JUnit XML"
+    )
+    questions_command.add_arguments(
+        actions.add_parser("questions", help="draft, review, import and check questions")
     )
     retrieval_ = actions.add_parser(
         "retrieval", help="score search on a labelled collection in the BEIR layout"
@@ -64,12 +72,40 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         return _open(args.run, settings.home / "reports")
     if args.action == "compare":
         return _compare(args, settings)
+    if args.action == "questions":
+        return questions_command.run(args, settings)
     if args.action == "retrieval":
         from eval.retrieval import evaluate_retrieval
 
         return evaluate_retrieval(args.folder, settings, whole=args.whole, baseline=args.baseline)
+    return _run(args, settings)
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """Return the result in words."""
+    if "changes" in result:
+        from eval.compare_text import render_comparison
+
+        return render_comparison(result)
+    if "review" in result or "questions" in result:
+        return questions_command.render(result)
+    if "systems" in result:
+        from eval.retrieval import render as table
+
+        return table(result)
+    if "sentences" not in result:
+        return str(result["html"])
+    lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]
+    if result.get("unanswered"):
+        lines += ["", f"{result['unanswered']} answers failed: left out, and shown in the report."]
+        lines.append("Run the same command again to ask for those alone.")
+    return "\n".join([*lines, "", f"Report: {result['html']}"])
+
+
+def _run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # Here and not above, so that the help answers at once.
     from assistant.workspace import open_workspace
+    from eval.cluster import Cluster
     from eval.evaluate import evaluate
     from eval.recipe import read_recipe
 
@@ -90,27 +126,11 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             )
         judge = recipe.judge.model_copy(update={"agreement": args.agreement})
         recipe = recipe.model_copy(update={"judge": judge})
-    with open_workspace(settings) as workspace:
-        return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out)
-
-
-def render(result: Mapping[str, Any]) -> str:
-    """Return the result in words."""
-    if "changes" in result:
-        from eval.compare_text import render_comparison
-
-        return render_comparison(result)
-    if "systems" in result:
-        from eval.retrieval import render as table
-
-        return table(result)
-    if "sentences" not in result:
-        return str(result["html"])
-    lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]
-    if result.get("unanswered"):
-        lines += ["", f"{result['unanswered']} answers failed: left out, and shown in the report."]
-        lines.append("Run the same command again to ask for those alone.")
-    return "\n".join([*lines, "", f"Report: {result['html']}"])
+    with (
+        Cluster(args.ray) if args.ray else nullcontext() as cluster,
+        open_workspace(settings) as workspace,
+    ):
+        return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out, cluster=cluster)
 
 
 def _compare(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:

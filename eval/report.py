@@ -11,6 +11,7 @@ from typing import Any
 
 from eval.advice import advise
 from eval.judge import JUDGED
+from eval.outcome import Outcome
 from eval.picture import (
     STYLE,
     Row,
@@ -98,10 +99,22 @@ def as_dict(report: Report) -> dict[str, Any]:
                 "answer": None if outcome.answer is None else outcome.answer.answer,
                 "error": outcome.error,
                 "scores": {name: asdict(score) for name, score in card.items()},
+                **_judged_row(report, outcome),
             }
             for outcome, card in zip(report.outcomes, report.cards, strict=True)
         ],
     }
+
+
+def _judged_row(report: Report, outcome: Outcome) -> dict[str, Any]:
+    """Return the judge's scores of an answer; nothing where no judge was asked."""
+    if report.judged is None or outcome.repeat:
+        return {}
+    scores = {
+        metric: report.judgements.get((outcome.arm, outcome.question_id, metric))
+        for metric in report.judged.coverage
+    }
+    return {"judged": {m: None if s is None else asdict(s) for m, s in scores.items()}}
 
 
 def as_html(report: Report) -> str:

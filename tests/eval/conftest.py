@@ -1,6 +1,8 @@
 """Fakes that do the job smaller: a scripted assistant and an embedder of hashed words."""
 
+import argparse
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 from assistant.answer import Answer, Ask, Citation, Evidence, Timings
+from assistant.config import Settings
 from eval.cache import Cache
+from eval.command import add_arguments
 from eval.plan import Plan
 from eval.question import Question
-from eval.recipe import Arm
+from eval.recipe import Arm, Recipe
 from ingest.errors import EngineError, EngineUnavailableError
+from ingest.files import Upload
+from tests.fakes import ScriptedEngine
+from tests.rig import FACTS, Rig, reply
 
 BLANK = Answer(
     answer="",
@@ -132,3 +139,52 @@ def said() -> Callable[..., Answer]:
         return replace(BLANK, answer=text, citations=cited, evidence=shown, **values)
 
     return make
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for name, fact in FACTS.items():
+        text = f"# The {name}\n\nThe clamp screws of the {name} are tightened to {fact}.\n"
+        (documents / f"{name}.md").write_text(text, encoding="utf-8")
+    settings = Settings.model_validate({"home": tmp_path / "home"})
+    with Rig(settings, ScriptedEngine(reply)) as workspace:
+        uploads = [Upload(path.name, path, path.read_bytes) for path in sorted(documents.iterdir())]
+        workspace.pipeline.run(uploads, collection="default")
+        yield workspace
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[..., Recipe]:
+    path = tmp_path / "questions.jsonl"
+    rows = [
+        {
+            "id": name,
+            "question": f"How tight are the clamp screws of the {name}?",
+            "reference": f"They are tightened to {fact}.",
+            "facts": [[fact]],
+            "documents": [f"{name}.md"],
+        }
+        for name, fact in FACTS.items()
+    ]
+    rows.append({"id": "none", "question": "Who founded it?", "answerable": False})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def make(*arms: Arm, **values: Any) -> Recipe:
+        plain = (Arm(name="base", mode="base"), Arm(name="rag", mode="rag"))
+        return Recipe(questions=path, arm=arms or plain, resamples=199, **values)
+
+    return make
+
+
+@pytest.fixture
+def parse() -> Callable[..., argparse.Namespace]:
+    """Parse the words behind `groundtune eval`."""
+
+    def words(*given: str) -> argparse.Namespace:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        return parser.parse_args(given)
+
+    return words

@@ -14,26 +14,25 @@ import pytest
 from assistant.answer import Answer, Ask
 from eval.cache import Cache
 from eval.compare import compare
+from eval.judged import Noise, summarise_judged
 from eval.metrics import score_all
 from eval.past import read_report
 from eval.plan import Plan
 from eval.price import Prices
+from eval.probe import agreement
 from eval.question import Question
-from eval.recipe import Arm
+from eval.recipe import Arm, JudgeSettings
 from eval.report import as_dict, as_html, as_markdown, write_report
 from eval.result import Report
 from eval.run import answer_all
+from eval.score import Score
 from eval.summary import summarise
 from ingest.embed import Embedder
+from tests.rig import Counter
 
 MODES: tuple[Any, ...] = ("base", "rag", "finetuned", "combined")
 HOUSE = {"type": "object", "required": ["answer"]}
 EVIL = '<script>alert("http://evil.example")</script>'
-
-
-class Silent:
-    def advance(self) -> None:
-        pass
 
 
 def script(ask: Ask) -> str:
@@ -74,7 +73,7 @@ def report(
     plan = planned(questions, arms, schema=HOUSE)
 
     async def go() -> tuple[Any, Any]:
-        outcomes = await answer_all(plan, scripted(script), cache, Silent())
+        outcomes = await answer_all(plan, scripted(script), cache, Counter())
         cards = await score_all(
             {q.id: q for q in questions},
             {a.name: a for a in arms},
@@ -160,6 +159,38 @@ def test_every_question_shows_every_arm(report: Report) -> None:
     combined = third["a"][data["arms"].index("combined")]
     scores = dict(zip((label for label, _ in data["metrics"]), combined["v"], strict=True))
     assert (scores["Grounded"], scores["Facts right"]) == (1, 1)
+
+
+def test_the_judges_scores_stand_beside_the_others_with_what_it_failed_on(report: Report) -> None:
+    fit = agreement([True, False] * 30, [True, False] * 30)
+    found = {
+        (arm, question.id, "faithfulness"): None
+        if arm in ("base", "finetuned")
+        else Score(0.5, "half of it")
+        if question.id != "q1"
+        else Score(None, "the judge failed: timeout")
+        for arm in MODES
+        for question in report.questions
+    }
+    judged = summarise_judged(
+        "the judge", fit, JudgeSettings(metrics=("faithfulness",)), MODES, found,
+        Noise(None, 0, 0), [], {}, seed=1, resamples=99,
+    )  # fmt: skip
+    full = replace(report, judged=judged, judgements=found)
+    data = data_of(as_html(full))
+    place = [label for label, _ in data["metrics"]].index("Judge: Faithful")
+
+    def said(question: int, arm: str) -> tuple[Any, str | None]:
+        cell = data["questions"][question]["a"][data["arms"].index(arm)]
+        why = cell["w"][place]
+        return cell["v"][place], None if why < 0 else data["texts"][why]
+
+    assert said(0, "rag") == (0.5, "half of it")
+    assert said(1, "rag") == (None, "the judge failed: timeout")
+    assert said(0, "base") == (None, None)
+    row = as_dict(full)["scores"][1]
+    assert row["judged"] == {"faithfulness": {"value": 0.5, "why": "half of it"}}
+    assert "judged" not in as_dict(report)["scores"][1]
 
 
 def test_a_text_that_many_arms_share_is_kept_once(report: Report) -> None:
