@@ -51,7 +51,7 @@ class RayCluster:
                 hint="Start one with: ray start --head; or leave --ray out.",
             ) from None
         try:
-            # In a list, so that a task gets the reference, which is equal for all tasks of this run.
+            # In a list, so that a task gets the reference, the same for all tasks of this run.
             make = [ray.put(self._make)]
             task = ray.remote(max_retries=RETRIES)(_prepare)
             depth = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)

@@ -317,6 +317,20 @@ class FullDocumentReply(DocumentReply):
     chunk_list: list[ChunkReply]
 
 
+class PruneBody(Body):
+    """Folders to look through for files that are gone."""
+
+    collection: str = "default"
+    folders: list[str] = Field(min_length=1, max_length=100)
+    """Absolute, and there on the service's machine."""
+
+
+class PrunedReply(Wire):
+    """Documents that are gone, because their files were."""
+
+    deleted: int
+
+
 class DeletedReply(Wire):
     """A document that is gone."""
 
