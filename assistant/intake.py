@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,9 @@ class Waiting(NamedTuple):
 
     source: str
     path: Path
+    """Where its bytes wait."""
+    origin: Path | None = None
+    """The file that it is on this machine, if the sender said so."""
 
 
 class Intake:
@@ -40,6 +44,7 @@ class Intake:
         self._uploads = uploads
         self._queue: queue.Queue[tuple[Job, Sequence[Waiting]] | None] = queue.Queue()
         self._stopping = threading.Event()
+        self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
 
     @property
@@ -65,6 +70,12 @@ class Intake:
         """Queue the files of a job."""
         self._queue.put((job, files))
 
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Let no job run inside the block; waits for the one that does."""
+        with self._turn:
+            yield
+
     def delete(self, document_id: str) -> Record:
         """Remove a document and its upload, a running job or not.
 
@@ -80,7 +91,8 @@ class Intake:
         while (item := self._queue.get()) is not None and not self._stopping.is_set():
             job, files = item
             try:
-                self._run(job, files)
+                with self._turn:
+                    self._run(job, files)
             except GroundtuneError as error:
                 self._jobs.fail(job.id, error.message)
             except Exception:  # the edge of this thread: one broken job must not end the service
@@ -90,7 +102,7 @@ class Intake:
                 self._uploads.forget(job.id)
 
     def _run(self, job: Job, files: Sequence[Waiting]) -> None:
-        waiting = {file.source: file.path for file in files}
+        waiting = {file.source: file.path for file in files if file.origin is None}
         unkept: list[FileResult] = []
         done = 0
 
@@ -99,12 +111,12 @@ class Intake:
                 if self._stopping.is_set():
                     return
                 self._jobs.progress(job.id, done=done, current=file.source)
-                yield Upload(file.source, None, file.path.read_bytes)
+                yield Upload(file.source, file.origin, file.path.read_bytes)
 
         def through(result: FileResult) -> None:
             nonlocal done
             done += 1
-            if result.outcome != "failed":
+            if result.outcome != "failed" and result.source in waiting:
                 try:
                     self._uploads.keep(waiting[result.source], job.collection, result.source)
                 except OSError as error:

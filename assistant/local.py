@@ -65,16 +65,23 @@ class LocalWorkspace:
 
     def delete(self, document_id: str) -> Body:
         """Remove a document; return `{"deleted": id}`."""
+        self._remove([document_id])
+        return {"deleted": document_id}
+
+    def _remove(self, document_ids: Sequence[str]) -> None:
+        """Remove documents, and the answers that were given from them."""
         workspace = self._workspace
-        record = workspace.index.delete(document_id)
-        Uploads(workspace.home / "uploads").remove(record.collection, record.source)
         engine = workspace.registry.engine
         kept = workspace.settings.feedback
         feedback = Feedback(engine, keep_answers=kept.keep_answers, keep_days=kept.keep_days)
-        feedback.forget_document(document_id)
-        Audit(engine).note("delete", document_id, collection=record.collection)
-        erase_traces(engine)
-        return {"deleted": document_id}
+        uploads, audit = Uploads(workspace.home / "uploads"), Audit(engine)
+        for document_id in document_ids:
+            record = workspace.index.delete(document_id)
+            uploads.remove(record.collection, record.source)
+            feedback.forget_document(document_id)
+            audit.note("delete", document_id, collection=record.collection)
+        if document_ids:
+            erase_traces(engine)
 
     def ingest(
         self,
@@ -103,4 +110,6 @@ class LocalWorkspace:
 
     def prune(self, folders: Sequence[Path], collection: str) -> int:
         """Remove the documents whose files are gone from `folders`; return how many."""
-        return self._workspace.pipeline.prune(folders, collection=collection)
+        gone = self._workspace.pipeline.gone(folders, collection=collection)
+        self._remove([record.id for record in gone])
+        return len(gone)

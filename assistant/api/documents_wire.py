@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from assistant.api.wire import Wire
+from pydantic import Field
+
+from assistant.api.wire import Body, Wire
 
 
 class QueuedDocument(Wire):
@@ -56,6 +58,20 @@ class FullDocumentReply(DocumentReply):
 
     text: str
     chunk_list: list[ChunkReply]
+
+
+class PruneBody(Body):
+    """Folders to look through for files that are gone."""
+
+    collection: str = "default"
+    folders: list[str] = Field(min_length=1, max_length=100)
+    """Absolute, and there on the service's machine."""
+
+
+class PrunedReply(Wire):
+    """Documents that are gone, because their files were."""
+
+    deleted: int
 
 
 class DeletedReply(Wire):

@@ -90,9 +90,6 @@ def test_a_document_is_listed_with_what_was_put(registry: Registry) -> None:
     assert registry.chunks(["a-1", "gone"]) == {"a-1": parts[1]}
     assert registry.documents("default") == registry.documents() == [record]
     assert (registry.collections(), registry.sizes()) == (["default"], {"default": 2})
-    found = registry.find("default", source="a.md", path=None)
-    assert found is not None
-    assert found.id == "a"
     with pytest.raises(NotFoundError, match="no document 'b'"):
         registry.document("b")
 

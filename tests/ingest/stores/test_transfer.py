@@ -213,7 +213,9 @@ def test_a_model_is_what_lies_in_its_folder_and_not_its_name(tmp_path: Path) -> 
         (tmp_path / name / "model.safetensors").write_bytes(b"weights")
         (tmp_path / name / "README.md").write_text(name, encoding="utf-8")
 
-    def seen(name: str, path: Path, embedder: Embedder = DrawnEmbedder(ONE)) -> EmbeddingModel:
+    narrow = DrawnEmbedder(ONE)
+
+    def seen(name: str, path: Path, embedder: Embedder = narrow) -> EmbeddingModel:
         return identify(name, path, known=None, embedder=embedder)
 
     a, b = (seen(f"file:{n}", tmp_path / n) for n in "ab")
