@@ -12,7 +12,6 @@ from assistant.api.door import Asker, Ingester
 from assistant.api.parts import Parts, PartsOf
 from assistant.api.wire import Accepted, DeletedReply, DocumentsReply, FullDocumentReply
 from assistant.bodies import document_body, record_body
-from assistant.intake import Waiting
 from assistant.uploads import base_name, check_collection_name, relative_source
 from ingest.document import Chunk, Record
 from ingest.erase import erase_traces
@@ -113,10 +112,8 @@ def _take(form: FormData, parts: Parts, access: Access, request_id: str) -> dict
     job = parts.jobs.add(collection, total=len(files))
     max_bytes = parts.workspace.settings.limits.upload_mb * 1_000_000
     try:
-        waiting = [
-            Waiting(source, parts.uploads.receive(file.file, job.id, n, max_bytes=max_bytes))
-            for n, (source, file) in enumerate(zip(sources, files, strict=True))
-        ]
+        for number, file in enumerate(files):
+            parts.uploads.receive(file.file, job.id, number, max_bytes=max_bytes)
     except (GroundtuneError, OSError) as error:
         parts.uploads.forget(job.id)
         parts.jobs.fail(job.id, str(error))
@@ -125,7 +122,7 @@ def _take(form: FormData, parts: Parts, access: Access, request_id: str) -> dict
         {"id": _id(parts, collection, source), "source": source, "status": job.status}
         for source in sources
     ]
-    parts.intake.submit(job, waiting)
+    parts.intake.submit(job, sources)
     for document in listed:
         parts.audit.note(
             "ingest",
