@@ -47,11 +47,13 @@ log = logging.getLogger(__name__)
 
 
 class Workspace(AbstractContextManager["Workspace"]):
-    """Everything in one `.groundtune` folder, for one process."""
+    """Everything in one `.groundtune` folder, for one process, or for several that serve it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shared: bool = False) -> None:
+        """Open nothing yet; `shared` leaves to others what only one process may put right."""
         self.settings = settings
         self.home = settings.home
+        self.shared = shared
 
     @cached_property
     def registry(self) -> Registry:
@@ -90,7 +92,8 @@ class Workspace(AbstractContextManager["Workspace"]):
         """
         check_model(self.registry, self.embedding_model)
         index = Index(self.registry, self.vectors, self.embedder)
-        index.repair()
+        if not self.shared:
+            index.repair()
         index.check()
         return index
 
@@ -339,9 +342,9 @@ def make_parts(
     return Parts(read, lambda document: chunker().chunk(document), used)
 
 
-def open_workspace(settings: Settings) -> Workspace:
-    """Return the workspace at `settings.home`."""
-    return Workspace(settings)
+def open_workspace(settings: Settings, *, shared: bool = False) -> Workspace:
+    """Return the workspace at `settings.home`; `shared` where several processes serve it."""
+    return Workspace(settings, shared=shared)
 
 
 def read_schema(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from assistant.api.documents_wire import (
 from assistant.api.door import Admin, Asker, Ingester
 from assistant.api.parts import Parts, PartsOf
 from assistant.bodies import document_body, record_body
-from assistant.intake import Waiting
+from assistant.jobs import Job
 from assistant.uploads import base_name, check_collection_name, relative_source
 from ingest.document import Chunk, Record
 from ingest.erase import erase_traces
@@ -155,21 +155,17 @@ def _take(form: FormData, parts: Parts, access: Access, request_id: str) -> dict
     job = parts.jobs.add(collection, total=len(files))
     max_bytes = parts.workspace.settings.limits.upload_mb * 1_000_000
     try:
-        waiting = [
-            Waiting(
-                source, parts.uploads.receive(file.file, job.id, n, max_bytes=max_bytes), origin
-            )
-            for n, (source, file, origin) in enumerate(zip(sources, files, origins, strict=True))
-        ]
+        for number, file in enumerate(files):
+            parts.uploads.receive(file.file, job.id, number, max_bytes=max_bytes)
     except (GroundtuneError, OSError) as error:
         parts.uploads.forget(job.id)
         parts.jobs.fail(job.id, str(error))
         raise
     listed = [
         {"id": document_id, "source": source, "status": job.status}
-        for source, document_id in zip(sources, _ids(parts, collection, waiting), strict=True)
+        for source, document_id in zip(sources, _ids(parts, job, sources, origins), strict=True)
     ]
-    parts.intake.submit(job, waiting)
+    parts.intake.submit(job, sources, origins)
     for document in listed:
         parts.audit.note(
             "ingest",
@@ -223,12 +219,15 @@ def _origins(form: FormData, files: list[UploadFile], access: Access) -> list[Pa
     return [path if path.is_absolute() and path.is_file() else None for path in paths]
 
 
-def _ids(parts: Parts, collection: str, waiting: Sequence[Waiting]) -> Iterator[str]:
-    """Yield the ids that the files' documents have or will have."""
-    known = Known(collection, parts.workspace.registry.entries(collection))
-    for file in waiting:
-        upload = Upload(file.source, file.origin, file.path.read_bytes)
-        verdict = known.judge(upload, sha256_of(file.path))
+def _ids(
+    parts: Parts, job: Job, sources: Sequence[str], origins: Sequence[Path | None]
+) -> Iterator[str]:
+    """Yield the ids that the documents of the files of `job` have or will have."""
+    known = Known(job.collection, parts.workspace.registry.entries(job.collection))
+    for number, (source, origin) in enumerate(zip(sources, origins, strict=True)):
+        path = parts.uploads.waiting(job.id, number)
+        upload = Upload(source, origin, path.read_bytes)
+        verdict = known.judge(upload, sha256_of(path))
         yield known.id_of(upload) if verdict is None else verdict.id
 
 

@@ -19,7 +19,7 @@ from assistant.api.door import Asker
 from assistant.api.errors import openai_problem, unexpected
 from assistant.api.openai_wire import ChatBody, ChatReply, ModelReply, ModelsReply
 from assistant.api.parts import Parts, PartsOf
-from assistant.api.routes.ask import answered, answering, check, first_of
+from assistant.api.routes.ask import answered, answering, bounded, check, first_of
 from assistant.api.sse import HEADERS
 from assistant.logs import told
 from ingest.errors import GroundtuneError, NotFoundError
@@ -65,7 +65,7 @@ async def chat(body: ChatBody, parts: PartsOf, access: Asker, request: Request) 
     request.state.turnstile.enter()
     events = answering(ask, parts, access)
     first = await while_connected(request, first_of(events))
-    chunks = _chunks(first, events, reply)
+    chunks = _chunks(first, bounded(request, events), reply)
     return StreamingResponse(chunks, media_type="text/event-stream", headers=HEADERS)
 
 
