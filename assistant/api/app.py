@@ -1,12 +1,10 @@
 """The app: parts, routes and the gate around them, put together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from opentelemetry.trace import Tracer
 
@@ -22,23 +20,25 @@ from assistant.api.routes import (
     adapters,
     ask,
     documents,
+    evaluations,
     feedback,
     health,
     jobs,
     metrics,
     openai,
+    page,
     search,
 )
 from assistant.api.traces import NO_TRACER
 from assistant.audit import Audit
+from assistant.evaluations import Evaluate, Evaluations
 from assistant.feedback import Feedback
 from assistant.intake import Intake
 from assistant.jobs import Jobs
 from assistant.keys import Keys
+from assistant.reports import Reports
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
-
-PAGE = Path(__file__).parent / "page"
 
 
 def create_app(
@@ -48,6 +48,7 @@ def create_app(
     public: bool = False,
     own_key: str = "",
     tracer: Tracer = NO_TRACER,
+    evaluate: Callable[[], Evaluate] | None = None,
 ) -> FastAPI:
     """Return the service around `workspace`, which it closes when it ends.
 
@@ -57,6 +58,7 @@ def create_app(
         public: whether others can reach it: then it asks for a key, and answers to any address.
         own_key: what commands of this machine show it; empty where they need nothing.
         tracer: records where the time goes.
+        evaluate: loads what compares the arms; None where nothing does.
     """
     observer = Observer(Metrics(), tracer)
     settings = workspace.settings
@@ -64,11 +66,12 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        parts = await asyncio.to_thread(_build, workspace, observer)
+        parts = await asyncio.to_thread(_build, workspace, observer, evaluate)
         app.state.parts = parts
         try:
             yield
         finally:
+            await asyncio.to_thread(parts.evaluations.stop)
             await asyncio.to_thread(parts.intake.stop)
             workspace.close()
 
@@ -93,23 +96,18 @@ def create_app(
         silence_s=limits.silence_s,
     )
     add_handlers(app)
-    for route in (ask, search, documents, jobs, feedback, adapters, metrics, health):
+    for route in (ask, search, documents, jobs, feedback, adapters, evaluations, metrics, health):
         app.include_router(route.router, responses=ERRORS)
     app.include_router(openai.router, responses=OPENAI_ERRORS)
-    app.mount("/page", StaticFiles(directory=PAGE), name="page")
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> FileResponse:
-        return FileResponse(PAGE / "docs.html")
+    app.include_router(page.router)
+    app.mount("/page", StaticFiles(directory=page.FOLDER), name="page")
 
     return app
 
 
-def _build(workspace: Workspace, observer: Observer) -> Parts:
+def _build(
+    workspace: Workspace, observer: Observer, evaluate: Callable[[], Evaluate] | None
+) -> Parts:
     """Build every part now: a service that has started is a service that can answer."""
     jobs = Jobs(workspace.registry.engine)
     uploads = Uploads(workspace.home / "uploads")
@@ -122,4 +120,15 @@ def _build(workspace: Workspace, observer: Observer) -> Parts:
     settings = workspace.settings.feedback
     feedback = Feedback(engine, keep_answers=settings.keep_answers, keep_days=settings.keep_days)
     audit = Audit(engine)
-    return Parts(workspace, jobs, uploads, intake, Keys(engine), feedback, audit, observer)
+    return Parts(
+        workspace,
+        jobs,
+        uploads,
+        intake,
+        Keys(engine),
+        feedback,
+        Evaluations(workspace, jobs, evaluate),
+        Reports(workspace.home / "reports"),
+        audit,
+        observer,
+    )

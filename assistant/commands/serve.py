@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 sys.stderr.write(f"Groundtune is ready at {url} (Ctrl-C stops it)\n")
                 sys.stderr.flush()
 
-            _serve(settings, Place(args.host, public, own_key), listener, ready)
+            _serve(settings, Place(args.host, public, own_key), listener, ready, _evaluator(args))
     return {"url": url, "stopped": True}
 
 
@@ -83,6 +83,15 @@ class Place(NamedTuple):
     """Whether others than this machine can reach it."""
     own_key: str
     """What commands of this machine show it."""
+
+
+def _evaluator(args: argparse.Namespace) -> Callable[[], Any]:
+    """Return what loads the module that compares the arms; it is heavy, and seldom wanted."""
+
+    def load() -> Any:
+        return args.beside().evaluate_served
+
+    return load
 
 
 def _check_address(host: str, port: int) -> bool:
@@ -127,7 +136,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _serve(
-    settings: Settings, place: Place, listener: socket.socket, ready: Callable[[], None]
+    settings: Settings,
+    place: Place,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    evaluate: Callable[[], Any],
 ) -> None:
     import uvicorn
 
@@ -155,6 +168,7 @@ def _serve(
             public=place.public,
             own_key=place.own_key,
             tracer=tracer_of(os.environ),
+            evaluate=evaluate,
         )
         # Nothing may write to stdout but the result: access logs would.
         config = uvicorn.Config(
