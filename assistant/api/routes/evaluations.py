@@ -45,7 +45,7 @@ async def start(
     return {"job_id": job.id}
 
 
-@router.get("/evaluations/{evaluation_id}", response_class=HTMLResponse)
+@router.get("/evaluations/{evaluation_id}", responses={200: {"content": {"text/html": {}}}})
 def report(evaluation_id: str, parts: PartsOf, access: Asker) -> HTMLResponse:
     """Show a report. Its own script runs, in a sandbox from which nothing can be reached."""
     page = parts.reports.page(evaluation_id, access)
