@@ -1,4 +1,4 @@
-"""Jobs: ingestions that go on after the request that asked for them was answered.
+"""Jobs: what goes on after the request that asked for it was answered.
 
 What a job was given, and what became of each file, stands in the state database, so that whoever
 starts next can go on where a process ended or died.
@@ -29,6 +29,7 @@ from sqlalchemy import (
     update,
 )
 
+from assistant.access import Access
 from ingest.errors import NotFoundError
 from ingest.tally import FileResult
 
@@ -61,20 +62,20 @@ ENDED = ("done", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One ingestion."""
+    """One ingestion or evaluation."""
 
     id: str
     collection: str
     status: str
     """`queued`, `running`, `done` or `failed`."""
     total: int
-    """Files it was given."""
+    """Files it was given, or answers that are wanted."""
     done: int
-    """Files it is through with, the failed ones too."""
+    """Files or answers it is through with, the failed ones too."""
     current: str | None
     """The file it is at."""
     result: dict[str, Any] | None
-    """The tally, as `groundtune ingest --json` prints it."""
+    """The tally, as `groundtune ingest --json` prints it; of an evaluation, `report`, its name."""
     error: str | None
     """Why it failed."""
     created: float
@@ -138,8 +139,15 @@ class Jobs:
             row = connection.execute(select(JOBS).where(JOBS.c.id == job_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"There is no job {job_id!r}.")
-        result = None if row["result"] is None else json.loads(row["result"])
-        return Job(**{**row, "result": result})
+        return _job(row)
+
+    def latest(self, access: Access, *, last: int = 50) -> list[Job]:
+        """Return the last jobs of the collections that `access` sees, newest first."""
+        query = select(JOBS).order_by(JOBS.c.created.desc(), JOBS.c.id).limit(last)
+        if access.collections is not None:
+            query = query.where(JOBS.c.collection.in_(sorted(access.collections)))
+        with self._engine.connect() as connection:
+            return [_job(row) for row in connection.execute(query).mappings()]
 
     def submit(self, job_id: str, sources: Sequence[str], origins: Sequence[Path | None]) -> None:
         """Note the files of a job, which can be worked on from now on."""
@@ -250,3 +258,8 @@ class Jobs:
 
 def _change(connection: Connection, job_id: str, **values: Any) -> None:
     connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**values))
+
+
+def _job(row: Mapping[Any, Any]) -> Job:
+    result = None if row["result"] is None else json.loads(row["result"])
+    return Job(**{**row, "result": result})

@@ -4,7 +4,8 @@ import asyncio
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,7 +35,7 @@ from eval.question import clusters_of
 from eval.recipe import Arm, Recipe, read_avoided
 from eval.report import HTML, JSON, write_report
 from eval.result import Report
-from eval.run import answer_all
+from eval.run import Progress, answer_all
 from eval.score import Score
 from eval.settle import settle
 from eval.summary import summarise
@@ -59,19 +60,25 @@ def evaluate(
     now: datetime,
     out: Path | None = None,
     cluster: Cluster | None = None,
+    loop: asyncio.AbstractEventLoop | None = None,
+    progress: Callable[[int], AbstractContextManager[Progress]] = Bar,
 ) -> dict[str, Any]:
     """Run `recipe` in `workspace` and write the report; return its place and its numbers.
 
     `out` None takes a new folder under the workspace's `reports/`. Answers that the workspace has
     already are not asked for again, so a run that was stopped goes on where it was. Models that run
-    in process run on the `cluster`, where there is one.
+    in process run on the `cluster`, where there is one. `loop` is the event loop that the
+    workspace's model belongs to, where that is not the run's own; `progress` gets the number of
+    answers and is told of each.
 
     Raises:
         UsageError: the recipe, its questions or its adapter does not fit the workspace.
     """
     started = time.perf_counter()
     with (
-        WorkspaceAssistants(workspace, (*recipe.arm, *_judge_arm(recipe)), cluster) as assistants,
+        WorkspaceAssistants(
+            workspace, (*recipe.arm, *_judge_arm(recipe)), cluster, loop
+        ) as assistants,
         Cache(workspace.home / "cache" / "evaluation.sqlite") as cache,
     ):
         plan, inputs = settle(recipe, workspace, assistants)
@@ -81,7 +88,7 @@ def evaluate(
         if cluster is not None:
             parallel = max(parallel, cluster.workers(workspace.settings.engine.threads)[0])
         outcomes, cards = asyncio.run(
-            _answer_and_score(recipe, plan, workspace, assistants, cache, parallel)
+            _answer_and_score(recipe, plan, workspace, assistants, cache, progress, parallel)
         )
         judgements, judged = _judge(recipe, plan, outcomes, workspace, assistants, cache)
     summary = summarise(
@@ -131,11 +138,12 @@ async def _answer_and_score(
     workspace: Workspace,
     assistants: WorkspaceAssistants,
     cache: Cache,
+    progress: Callable[[int], AbstractContextManager[Progress]],
     parallel: int,
 ) -> tuple[list[Outcome], list[dict[str, Score]]]:
     avoided = () if recipe.terms is None else read_avoided(recipe.terms)
     answers = sum(plan.repeats(arm) for arm in plan.arms) * len(plan.questions)
-    with Bar(answers) as bar:
+    with progress(answers) as bar:
         outcomes = await answer_all(plan, assistants, cache, bar, parallel=parallel)
     cards = await score_all(
         {question.id: question for question in plan.questions},

@@ -1,13 +1,11 @@
 """The app: parts, routes and the gate around them, put together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from opentelemetry.trace import Tracer
 
@@ -24,24 +22,27 @@ from assistant.api.routes import (
     adapters,
     ask,
     documents,
+    evaluations,
     feedback,
     health,
     jobs,
     metrics,
     openai,
+    page,
     search,
 )
 from assistant.api.traces import NO_TRACER
 from assistant.audit import Audit
+from assistant.evaluations import Evaluate, Evaluations
 from assistant.feedback import Feedback
 from assistant.intake import Intake, recover
 from assistant.jobs import Jobs
 from assistant.keys import Keys
+from assistant.reports import Reports
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
 
-PAGE = Path(__file__).parent / "page"
-ROUTES = (ask, search, documents, jobs, feedback, adapters, metrics, health)
+ROUTES = (ask, search, documents, jobs, feedback, adapters, evaluations, metrics, health)
 
 
 def create_app(
@@ -51,6 +52,7 @@ def create_app(
     public: bool = False,
     own_key: str = "",
     tracer: Tracer = NO_TRACER,
+    evaluate: Callable[[], Evaluate] | None = None,
 ) -> FastAPI:
     """Return the service around `workspace`, which it closes when it ends.
 
@@ -61,13 +63,14 @@ def create_app(
         public: whether others can reach it: then it asks for a key, and answers to any address.
         own_key: what commands of this machine show it; empty where they need nothing.
         tracer: records where the time goes.
+        evaluate: loads what compares the arms; None where nothing does.
     """
     observer = Observer(Metrics(), tracer)
     app = FastAPI(
         title="Groundtune",
         description="Answers from your documents, in your style.",
         version=__version__,
-        lifespan=partial(_life, workspace, observer),
+        lifespan=partial(_life, workspace, observer, evaluate),
         docs_url=None,  # its page loads scripts from elsewhere; ours is at /docs
         redoc_url=None,
     )
@@ -93,29 +96,30 @@ def _add_routes(app: FastAPI) -> None:
     for route in ROUTES:
         app.include_router(route.router, responses=ERRORS)
     app.include_router(openai.router, responses=OPENAI_ERRORS)
-    app.mount("/page", StaticFiles(directory=PAGE), name="page")
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> FileResponse:
-        return FileResponse(PAGE / "docs.html")
+    app.include_router(page.router)
+    app.mount("/page", StaticFiles(directory=page.FOLDER), name="page")
 
 
 @asynccontextmanager
-async def _life(workspace: Workspace, observer: Observer, app: FastAPI) -> AsyncIterator[None]:
+async def _life(
+    workspace: Workspace,
+    observer: Observer,
+    evaluate: Callable[[], Evaluate] | None,
+    app: FastAPI,
+) -> AsyncIterator[None]:
     app.state.goodbye = Goodbye()
-    app.state.parts = parts = await asyncio.to_thread(_build, workspace, observer)
+    app.state.parts = parts = await asyncio.to_thread(_build, workspace, observer, evaluate)
     try:
         yield
     finally:
+        await asyncio.to_thread(parts.evaluations.stop)
         await asyncio.to_thread(parts.intake.stop)
         workspace.close()
 
 
-def _build(workspace: Workspace, observer: Observer) -> Parts:
+def _build(
+    workspace: Workspace, observer: Observer, evaluate: Callable[[], Evaluate] | None
+) -> Parts:
     """Build every part now: a service that has started is a service that can answer."""
     engine = workspace.registry.engine
     jobs = Jobs(engine)
@@ -130,4 +134,15 @@ def _build(workspace: Workspace, observer: Observer) -> Parts:
     settings = workspace.settings.feedback
     feedback = Feedback(engine, keep_answers=settings.keep_answers, keep_days=settings.keep_days)
     audit = Audit(engine)
-    return Parts(workspace, jobs, uploads, intake, Keys(engine), feedback, audit, observer)
+    return Parts(
+        workspace,
+        jobs,
+        uploads,
+        intake,
+        Keys(engine),
+        feedback,
+        Evaluations(workspace, jobs, evaluate),
+        Reports(workspace.home / "reports"),
+        audit,
+        observer,
+    )

@@ -81,7 +81,7 @@ class DeletedReply(Wire):
 
 
 class ProgressReply(Wire):
-    """Files."""
+    """Files, or answers of an evaluation."""
 
     done: int
     total: int
@@ -89,7 +89,7 @@ class ProgressReply(Wire):
 
 
 class JobReply(Wire):
-    """An ingestion."""
+    """An ingestion, or an evaluation."""
 
     id: str
     collection: str
@@ -97,7 +97,13 @@ class JobReply(Wire):
     """`queued`, `running`, `done` or `failed`."""
     progress: ProgressReply
     result: dict[str, Any] | None
-    """What `groundtune ingest --json` prints."""
+    """What `groundtune ingest --json` prints; of an evaluation, `report` names its report."""
     error: str | None
     created: float
     finished: float | None
+
+
+class JobsReply(Wire):
+    """Jobs, newest first."""
+
+    jobs: list[JobReply]

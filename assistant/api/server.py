@@ -18,6 +18,7 @@ from assistant.api.guard import HEADER_BYTES, LOOPBACK_HOSTS
 from assistant.api.protocol import HurriedProtocol
 from assistant.api.traces import tracer_of
 from assistant.config import Settings
+from assistant.evaluations import Evaluate
 from assistant.workspace import open_workspace
 from ingest.errors import GroundtuneError
 
@@ -48,12 +49,16 @@ class Flag(Protocol):
 
 
 def serve_alone(
-    settings: Settings, place: Place, listener: socket.socket, ready: Callable[[], None]
+    settings: Settings,
+    place: Place,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    evaluate: Callable[[], Evaluate],
 ) -> None:
     """Serve in this process until it is interrupted; calls `ready` once it answers."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        _serve(settings, place, listener, ready, shared=False)
+        _serve(settings, place, listener, ready, evaluate, shared=False)
     except KeyboardInterrupt:
         pass  # the server raises the signal that ended it again, once it has shut down
     finally:
@@ -65,6 +70,7 @@ def serve_together(
     place: Place,
     listener: socket.socket,
     ready: Callable[[], None],
+    evaluate: Callable[[], Evaluate],
     *,
     workers: int,
 ) -> None:
@@ -77,7 +83,7 @@ def serve_together(
 
     def begin() -> tuple[multiprocessing.process.BaseProcess, threading.Event]:
         started = context.Event()
-        process = context.Process(target=_work, args=(settings, place, listener, started))
+        process = context.Process(target=_work, args=(settings, place, listener, started, evaluate))
         process.start()
         return process, started  # type: ignore[return-value]  # it has the same methods
 
@@ -107,13 +113,19 @@ def serve_together(
             signal.signal(number, handler)
 
 
-def _work(settings: Settings, place: Place, listener: socket.socket, started: Flag) -> None:
+def _work(
+    settings: Settings,
+    place: Place,
+    listener: socket.socket,
+    started: Flag,
+    evaluate: Callable[[], Evaluate],
+) -> None:
     """Be a worker: what ends it comes from the process that began it, not from the keyboard."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
-        _serve(settings, place, listener, started.set, shared=True)
+        _serve(settings, place, listener, started.set, evaluate, shared=True)
 
 
 def _end_with_parent() -> None:
@@ -129,6 +141,7 @@ def _serve(
     place: Place,
     listener: socket.socket,
     ready: Callable[[], None],
+    evaluate: Callable[[], Evaluate],
     *,
     shared: bool,
 ) -> None:
@@ -142,6 +155,7 @@ def _serve(
             public=place.public,
             own_key=place.own_key,
             tracer=tracer_of(os.environ),
+            evaluate=evaluate,
         )
         # Nothing may write to stdout but the result: access logs would.
         config = uvicorn.Config(

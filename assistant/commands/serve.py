@@ -6,6 +6,8 @@ import ipaddress
 import secrets
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from assistant.config import Settings
@@ -82,17 +84,23 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 sys.stderr.flush()
 
             place = Place(args.host, public, own_key, args.grace)
+            evaluate = partial(_evaluator, args.beside)
             if args.workers == 1:
-                serve_alone(settings, place, listener, ready)
+                serve_alone(settings, place, listener, ready, evaluate)
             else:
                 _put_right(settings)
-                serve_together(settings, place, listener, ready, workers=args.workers)
+                serve_together(settings, place, listener, ready, evaluate, workers=args.workers)
     return {"url": url, "stopped": True}
 
 
 def render(result: dict[str, Any]) -> str:
     """Return the result in words."""
     return f"Stopped serving at {result['url']}."
+
+
+def _evaluator(beside: Callable[[], Any]) -> Any:
+    """Load what compares the arms; it is heavy, and seldom wanted."""
+    return beside().evaluate_served
 
 
 def _check_address(host: str, port: int) -> bool:

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from assistant.access import Access
-from assistant.api.documents_wire import JobReply
+from assistant.api.documents_wire import JobReply, JobsReply
 from assistant.api.door import Ingester
 from assistant.api.errors import problem
 from assistant.api.goodbye import Goodbye
@@ -21,6 +21,14 @@ POLL_S = 0.2
 GOES_ON = "The job goes on when it starts again."
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+
+@router.get("", response_model=JobsReply)
+def jobs(
+    parts: PartsOf, access: Ingester, last: Annotated[int, Query(ge=1, le=200)] = 20
+) -> dict[str, Any]:
+    """List the last jobs, newest first."""
+    return {"jobs": [job.body() for job in parts.jobs.latest(access, last=last)]}
 
 
 @router.get("/{job_id}", response_model=JobReply)
