@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from assistant.access import OWNER, Access
-from assistant.adapter import AdapterStore
-from assistant.assistant import Assistant, Contract, Voice
+from assistant.adapter import Adapter, AdapterStore, check_fit
+from assistant.assistant import Assistant, Contract, Voice, Voices
 from assistant.chat_template import read_chat_template
-from assistant.config import Settings
+from assistant.choice import Chooser
+from assistant.config import Settings, VoiceSettings
 from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine
 from assistant.evidence import Judge
@@ -64,6 +65,11 @@ class Workspace(AbstractContextManager["Workspace"]):
     def embedder(self) -> Embedder:
         """The embedding model."""
         return make_embedder(self.settings)
+
+    @cached_property
+    def query_embedder(self) -> Embedder:
+        """The same, with a memory: search and the choice of an adapter share questions."""
+        return CachedEmbedder(self.embedder)
 
     @cached_property
     def embedding_model(self) -> EmbeddingModel:
@@ -131,7 +137,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             candidates=retrieval.candidates,
             dense_weight=retrieval.dense_weight,
             sentences=retrieval.sentences,
-            embedder=CachedEmbedder(self.embedder),
+            embedder=self.query_embedder,
             reranker=self.reranker,
             rerank_candidates=retrieval.rerank_candidates,
             neighbour_tokens=retrieval.neighbour_tokens,
@@ -161,13 +167,33 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def prompt_fingerprint(self) -> str:
         """Names the prompt contract, as adapters remember it."""
-        return fingerprint(self.settings.answer.system, read_chat_template(self.model_file))
+        return self.fingerprint_of(self.settings.answer)
+
+    def fingerprint_of(self, voice: VoiceSettings) -> str:
+        """Name the prompt contract of `voice`."""
+        return fingerprint(voice.system, read_chat_template(self.model_file))
+
+    def contract_of(self, adapter: str) -> str:
+        """Name the prompt contract that adapters called `adapter` are trained and served with."""
+        voice = self.settings.voices.get(adapter)
+        return self.prompt_fingerprint if voice is None else self.fingerprint_of(voice)
+
+    def check_fit(self, adapter: Adapter) -> None:
+        """Refuse an adapter that was trained for another prompt or another base model.
+
+        Raises:
+            MismatchError: names what differs and how to mend it.
+        """
+        check_fit(
+            adapter,
+            prompt_fingerprint=self.contract_of(adapter.name),
+            base_sha256=self.base_sha256,
+        )
 
     @cached_property
     def schema(self) -> dict[str, Any] | None:
         """The house format."""
-        path = self.settings.answer.schema_file
-        return None if path is None else read_schema(path)
+        return schema_of(self.settings.answer)
 
     @cached_property
     def engine(self) -> Engine:
@@ -221,21 +247,41 @@ class Workspace(AbstractContextManager["Workspace"]):
     def assistant(self) -> Assistant:
         """Answers questions."""
         answer = self.settings.answer
-        voice = Voice(
-            system=answer.system,
-            refusal=answer.refusal,
-            abstention=answer.abstention or answer.refusal,
-            schema=self.schema,
-            max_tokens=answer.max_tokens,
-        )
+        others = {
+            name: self._voice(voice, self.contract_of(name))
+            for name, voice in self.settings.voices.items()
+        }
         return Assistant(
             self.retriever,
             self.engine,
             self.adapters,
-            voice,
-            Contract(self.prompt_fingerprint, self.base_sha256, self.settings.engine.kind),
+            Voices(self._voice(answer, self.prompt_fingerprint), others),
+            Contract(self.base_sha256, self.settings.engine.kind),
             top_k=self.settings.retrieval.top_k,
             judge=self.judge,
+            chooser=self.chooser,
+            default_adapter=answer.adapter,
+        )
+
+    def _voice(self, voice: VoiceSettings, prompt_fingerprint: str) -> Voice:
+        return Voice(
+            system=voice.system,
+            refusal=voice.refusal,
+            abstention=voice.abstention or voice.refusal,
+            schema=schema_of(voice),
+            max_tokens=voice.max_tokens,
+            prompt_fingerprint=prompt_fingerprint,
+        )
+
+    @cached_property
+    def chooser(self) -> Chooser:
+        """Says which adapter a question is for."""
+        return Chooser(
+            self.adapters,
+            self.home / "datasets",
+            self.query_embedder,
+            embedding=lambda: self.embedding_model.fingerprint,
+            threshold=self.settings.answer.adapter_similarity,
         )
 
     def variant(self, settings: Settings) -> "Workspace":
@@ -345,6 +391,15 @@ def make_parts(
 def open_workspace(settings: Settings, *, shared: bool = False) -> Workspace:
     """Return the workspace at `settings.home`; `shared` where several processes serve it."""
     return Workspace(settings, shared=shared)
+
+
+def schema_of(voice: VoiceSettings) -> dict[str, Any] | None:
+    """Return the format of a voice's answers, if it has one.
+
+    Raises:
+        ConfigError: as `read_schema` does.
+    """
+    return None if voice.schema_file is None else read_schema(voice.schema_file)
 
 
 def read_schema(path: Path) -> dict[str, Any]:

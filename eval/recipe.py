@@ -68,6 +68,7 @@ class Arm(Section):
         }
         if self.system is not None:
             changed["answer"] = configured.answer.model_dump() | {"system": self.system}
+            changed["voices"] = {}
         try:
             settings = Settings.model_validate(configured.model_dump() | changed)
         except ValidationError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant import __version__
-from assistant.adapter import Adapter, check_fit
+from assistant.adapter import Adapter
 from assistant.strength import read_calibration
 from assistant.workspace import Workspace
 from eval.assistants import WorkspaceAssistants
@@ -76,11 +76,7 @@ def _adapter(recipe: Recipe, arm: Arm, assistants: WorkspaceAssistants) -> Adapt
     """Return the adapter of a tuned arm; refuse one that misfits its model or prompt."""
     workspace = assistants.workspace(arm)
     adapter = workspace.adapters.get(arm.adapter or recipe.adapter)
-    check_fit(
-        adapter,
-        prompt_fingerprint=workspace.prompt_fingerprint,
-        base_sha256=workspace.base_sha256,
-    )
+    workspace.check_fit(adapter)
     return adapter
 
 
@@ -97,12 +93,14 @@ def _rests_on(
     """
     workspace = assistants.workspace(arm)
     settings = workspace.settings
+    name = "" if adapter is None else adapter.name
+    spoken = {"system", "refusal", "abstention", "max_tokens"}
     values: dict[str, Any] = {
         "groundtune": __version__,
-        "prompt_fingerprint": workspace.prompt_fingerprint,
+        "prompt_fingerprint": workspace.contract_of(name),
         "base_sha256": workspace.base_sha256,
         "engine": settings.engine.model_dump(mode="json", include=ENGINE_KEYS),
-        "answer": settings.answer.model_dump(mode="json", exclude={"schema_file"}),
+        "answer": settings.voice_of(name).model_dump(mode="json", include=spoken),
         "schema_sha256": _schema_sha256(workspace.schema),
     }
     if arm.retrieves:

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """
     recipe = _with_max_steps(load_recipe(args.recipe), args.max_steps)
     with open_workspace(settings) as workspace:
-        base = _base(workspace)
+        base = _base(workspace, recipe)
         dataset = build(recipe, workspace)
         with _progress() as report:
             adapter = tune(
@@ -62,12 +62,12 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _base(workspace: Workspace) -> Base:
+def _base(workspace: Workspace, recipe: Recipe) -> Base:
     return Base(
         workspace.settings.engine.model,
         workspace.model_file,
         workspace.base_sha256,
-        workspace.prompt_fingerprint,
+        workspace.contract_of(recipe.name),
     )
 
 

@@ -65,13 +65,13 @@ def build(recipe: Recipe, workspace: Workspace) -> Dataset:
         )
         return [Found(hit.chunk.source, passage(hit.chunk)) for hit in hits]
 
-    answer = workspace.settings.answer
-    house = House(answer.system, answer.abstention or answer.refusal, shown)
+    voice = workspace.settings.voice_of(recipe.name)
+    house = House(voice.system, voice.abstention or voice.refusal, shown)
     return build_dataset(
         recipe,
         retrieve,
         house,
         folder=workspace.home / "datasets",
-        prompt_fingerprint=workspace.prompt_fingerprint,
+        prompt_fingerprint=workspace.contract_of(recipe.name),
         now=datetime.now(UTC),
     )

@@ -48,8 +48,9 @@ class AskBody(Body):
     collection: str = "default"
     """Where `rag` and `combined` look."""
     adapter: str | None = None
-    """`name`, `name:version` or `name@production`; if left out, the one in production, else the
-    newest. Only for tuned modes."""
+    """`name`, `name:version`, `name@production`, or `auto` for the one that the question is for; if
+    left out, the one configured, else the one in production, else the newest. Only for tuned
+    modes."""
     history: list[TurnBody] = Field(default=[], max_length=50)
     """Earlier turns, oldest first."""
     top_k: int | None = Field(default=None, ge=1, le=50)
@@ -174,6 +175,21 @@ class SearchedReply(Wire):
     """The same as a sentence."""
 
 
+class AdapterChoiceReply(Wire):
+    """How an adapter was chosen."""
+
+    adapter: str | None
+    """Null where none is near enough; the answer's mode is then the one that needs none."""
+    threshold: float
+    """The least cosine that is near enough: `answer.adapter_similarity`."""
+    scores: dict[str, float]
+    """`name:version` -> cosine of the question to its nearest training questions, best first."""
+    left_out: dict[str, str]
+    """`name:version` -> why it could not be chosen."""
+    text: str
+    """The same as a sentence."""
+
+
 class AskReply(Wire):
     """An answer, and what it rests on."""
 
@@ -187,6 +203,8 @@ class AskReply(Wire):
     mode: str
     model: str
     adapter: str | None
+    choice: AdapterChoiceReply | None
+    """How `auto` chose it; null where it was not asked to."""
     usage: UsageReply
     timings_ms: TimingsReply
     evidence_dropped: int
