@@ -82,17 +82,32 @@ def load_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def load_model(folder: Path, *, quantisation: Literal["nf4", "none"], device: Device) -> Any:
+def compute_dtype(device: Device) -> Any:
+    """Return the type that a model's frozen weights have on `device`."""
+    import torch
+
+    return torch.bfloat16 if device == "cuda" else torch.float32
+
+
+def load_model(
+    folder: Path,
+    *,
+    quantisation: Literal["nf4", "none"],
+    device: Device,
+    double: bool = True,
+    placed: bool = True,
+) -> Any:
     """Return the causal language model of a training folder.
 
     On a CPU it computes in float32 (bfloat16 is slower there), on a GPU in bfloat16. `nf4` rounds
-    the frozen weights to 4 bits; a CPU then holds what they stand for in float32, because it would
-    unpack them twice a step.
+    the frozen weights to 4 bits (`double`: their scales to 8); a CPU then holds what they stand for
+    in float32, because it would unpack them twice a step. Without `placed`, the weights stay where
+    they are read to, for accelerate to spread them.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    dtype = compute_dtype(device)
     options: dict[str, Any] = {}
     if quantisation == "nf4":
         # It warns of an optional kernel for inference, which training does not use.
@@ -100,11 +115,19 @@ def load_model(folder: Path, *, quantisation: Literal["nf4", "none"], device: De
         require("bitsandbytes", extra="finetune")
         nf4: Any = BitsAndBytesConfig
         options["quantization_config"] = nf4(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=dtype,
+            bnb_4bit_use_double_quant=double,
+            bnb_4bit_quant_storage=dtype if device == "cuda" else torch.uint8,
         )
     with quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, device_map={"": device}, local_files_only=True, **options
+            folder,
+            dtype=dtype,
+            device_map={"": device} if placed else None,
+            local_files_only=True,
+            **options,
         )
         if quantisation == "nf4" and device == "cpu":
             model = model.dequantize(dtype)

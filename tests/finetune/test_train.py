@@ -8,10 +8,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.base_model import load_model, quiet
 from finetune.batch import NO_LOSS, Row, fit, micro_batches, pad, plan_steps
+from finetune.loop import loss_module, mean_loss
 from finetune.loss import answer_loss, answer_tokens
 from finetune.recipe import TrainRecipe
-from finetune.train import DivergedError, Outcome, add_adapter, mean_loss, train
-from ingest.errors import DataError
+from finetune.train import Outcome, add_adapter, train
+from ingest.errors import DataError, DivergedError
 
 PADDING = 0
 RECIPE = TrainRecipe(
@@ -58,7 +59,7 @@ def run(tmp_path: Path, *, max_steps: int, recipe: TrainRecipe = RECIPE) -> tupl
         seed=0,
     )
     outcome = train(
-        model, steps, rows(2), recipe, padding_id=PADDING, device="cpu", scratch=tmp_path
+        model, steps, rows(2), recipe, padding_id=PADDING, device="cpu", folder=tmp_path
     )
     return model, outcome
 
@@ -126,20 +127,23 @@ def test_a_fresh_adapter_changes_nothing() -> None:
 def test_one_batch_can_be_overfitted(tmp_path: Path) -> None:
     model, outcome = run(tmp_path, max_steps=60)
     assert outcome.train[0].loss > 3
-    assert mean_loss(model, [rows()], padding_id=PADDING) < 0.1
+    assert mean_loss(loss_module(model), [rows()], padding_id=PADDING) < 0.1
     assert [point.step for point in outcome.validation] == [0, 20, 40, 60]
     assert outcome.validation[-1].loss < outcome.validation[0].loss
 
 
 def test_the_same_seed_trains_the_same_adapter(tmp_path: Path) -> None:
-    losses = [run(tmp_path, max_steps=3)[1].train for _ in range(2)]
+    losses = [run(tmp_path / name, max_steps=3)[1].train for name in "ab"]
     assert losses[0] == losses[1]
 
 
 def test_how_a_step_is_cut_does_not_change_it(tmp_path: Path) -> None:
     fine = RECIPE.model_copy(update={"micro_batch_tokens": 1})
     coarse = RECIPE.model_copy(update={"micro_batch_tokens": 1000})
-    ends = [run(tmp_path, max_steps=3, recipe=r)[1].train[-1].loss for r in (fine, coarse)]
+    ends = [
+        run(tmp_path / name, max_steps=3, recipe=recipe)[1].train[-1].loss
+        for name, recipe in (("fine", fine), ("coarse", coarse))
+    ]
     assert ends[0] == pytest.approx(ends[1], rel=1e-3)
 
 
@@ -158,12 +162,12 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     model = add_adapter(tiny_model(), RECIPE)
     model.get_base_model().model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(DivergedError, match=r"(?s)nan in step 1.*learning_rate"):
-        train(model, [[rows()]], [], RECIPE, padding_id=PADDING, device="cpu", scratch=tmp_path)
+        train(model, [[rows()]], [], RECIPE, padding_id=PADDING, device="cpu", folder=tmp_path)
 
 
 def test_measuring_leaves_every_layer_in_training_mode() -> None:
     model = add_adapter(tiny_model(), RECIPE.model_copy(update={"dropout": 0.5})).train()
-    mean_loss(model, [rows()], padding_id=PADDING)
+    mean_loss(loss_module(model), [rows()], padding_id=PADDING)
     assert all(module.training for module in model.modules())
 
 
