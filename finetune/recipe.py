@@ -65,6 +65,9 @@ class TrainRecipe(Section):
     """Longest row, in tokens; longer rows are left out and counted."""
     quantisation: Literal["nf4", "none"] = "nf4"
     """`nf4` rounds the frozen weights to 4 bits (QLoRA); `none` leaves them as they are."""
+    compute: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the frozen weights and of what passes through them; the adapter is always float32.
+    `auto` takes bfloat16 on a GPU and on a processor with instructions for it."""
     validations: int = Field(default=4, ge=1)
     """Times that the validation loss is measured, the start and the end included if above 1."""
     validation_rows: int = Field(default=24, ge=1)

@@ -76,6 +76,10 @@ def add_adapter(model: Any, recipe: TrainRecipe) -> Any:
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
+    if not getattr(model, "is_quantized", False):  # packed 4-bit weights have a layer of their own
+        from finetune.lora_product import LoraLinear
+
+        config._register_custom_module({torch.nn.Linear: LoraLinear})
     torch.manual_seed(recipe.seed)
     with quiet():
         return peft.get_peft_model(model, config)

@@ -13,6 +13,7 @@ from typing import Any
 
 from assistant.adapter import Adapter, AdapterStore
 from finetune.base_model import (
+    best_compute,
     best_device,
     load_model,
     load_tokenizer,
@@ -122,7 +123,8 @@ def _train_into(
         seed=options.seed,
     )
     device = best_device()
-    model = load_model(source, quantisation=options.quantisation, device=device)
+    compute = best_compute(device) if options.compute == "auto" else options.compute
+    model = load_model(source, quantisation=options.quantisation, device=device, compute=compute)
     shape = shape_of(model.config)
     model = add_adapter(model, options)
     scratch = folder / "scratch"
@@ -143,12 +145,11 @@ def _train_into(
         model.save_pretrained(folder, save_embedding_layers=False)
     write_gguf_lora(folder, shape, folder / "lora.gguf")
     draw_losses(outcome, folder / "losses.png")
-    return _facts(outcome, device, len(rows.rows), rows.too_long, len(held.rows))
+    where = {"device": device, "compute": compute}
+    return where | _facts(outcome, len(rows.rows), rows.too_long, len(held.rows))
 
 
-def _facts(
-    outcome: Outcome, device: str, rows: int, too_long: int, validation_rows: int
-) -> dict[str, Any]:
+def _facts(outcome: Outcome, rows: int, too_long: int, validation_rows: int) -> dict[str, Any]:
     return {
         "counts": {
             "train_rows": rows,
@@ -162,7 +163,6 @@ def _facts(
             "train": [[p.step, round(p.loss, 4)] for p in outcome.train],
             "validation": [[p.step, round(p.loss, 4)] for p in outcome.validation],
         },
-        "device": device,
         "seconds": round(outcome.seconds, 1),
         "tokens_per_second": round(outcome.tokens / outcome.seconds, 1),
         "peak_memory_mb": _peak_memory_mb(),
