@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.base_model import Device, compute_dtype, quiet
+from finetune.base_model import Compute, Device, quiet, torch_type
 from finetune.batch import Row, Step, shared_beginning
 from finetune.loop import model_of
 from finetune.memory import free_memory, used_memory, what_to_lower
@@ -75,7 +75,12 @@ class Estimate:
 
 
 def estimate(
-    source: Path, recipe: TrainRecipe, steps: Sequence[Step], *, device: Device
+    source: Path,
+    recipe: TrainRecipe,
+    steps: Sequence[Step],
+    *,
+    device: Device,
+    compute: Compute,
 ) -> Estimate:
     """Return what training the model in folder `source` will take; its speed is left open.
 
@@ -84,11 +89,13 @@ def estimate(
     Raises:
         UsageError: a target that the model does not have.
     """
-    model = shape_model(source, recipe, device=device)
+    full = recipe.method == "full"
+    if full:
+        compute = "float32"
+    model = shape_model(source, recipe, compute=compute)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     whole = sum(p.numel() for p in model.parameters())
-    full = recipe.method == "full"
-    width = compute_dtype(device).itemsize
+    width = torch_type(compute).itemsize
     groups = (group for step in steps for group in step)
     rows = max(groups, key=lambda group: len(group) * max(map(len, group)))
     return Estimate(
@@ -120,7 +127,12 @@ def check_memory(found: Estimate, recipe: TrainRecipe, device: Device) -> None:
 
 
 def remembered_speed(
-    manifests: Sequence[Mapping[str, Any]], base_sha256: str, recipe: TrainRecipe, device: Device
+    manifests: Sequence[Mapping[str, Any]],
+    base_sha256: str,
+    recipe: TrainRecipe,
+    *,
+    device: Device,
+    compute: Compute,
 ) -> tuple[float, str]:
     """Return the tokens a second of the newest run like this one, and which that was; (0, "")."""
     keys = ("method", "quantisation", "gradient_checkpointing")
@@ -129,7 +141,7 @@ def remembered_speed(
         m
         for m in manifests
         if m.get("base_sha256") == base_sha256
-        and m.get("device") == device
+        and (m.get("device"), m.get("compute")) == (device, compute)
         and m.get("tokens_per_second")
         and {key: m["recipe"]["train"].get(key) for key in keys} == wanted
     ]
@@ -139,7 +151,7 @@ def remembered_speed(
     return float(newest["tokens_per_second"]), f"the run of {newest['name']}:{newest['version']}"
 
 
-def shape_model(source: Path, recipe: TrainRecipe, *, device: Device) -> Any:
+def shape_model(source: Path, recipe: TrainRecipe, *, compute: Compute) -> Any:
     """Return the model that is to be trained, on the meta device: shapes without weights."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -147,7 +159,7 @@ def shape_model(source: Path, recipe: TrainRecipe, *, device: Device) -> Any:
     config = AutoConfig.from_pretrained(source, local_files_only=True)
     from_config: Any = AutoModelForCausalLM.from_config
     with quiet(), torch.device("meta"):
-        model = from_config(config, dtype=compute_dtype(device))
+        model = from_config(config, dtype=torch_type(compute))
     if recipe.method != "full":
         model = add_adapter(model, recipe, meta=True)
     if recipe.gradient_checkpointing:

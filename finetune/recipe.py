@@ -74,6 +74,9 @@ class TrainRecipe(Section):
     """With `nf4`: round the scales of the blocks as well, to 8 bits."""
     gradient_checkpointing: bool = False
     """Keep one activation a layer and compute the rest again: less memory, a third more time."""
+    compute: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the frozen weights and of what passes through them; the adapter is always float32.
+    `auto` takes bfloat16 on a GPU and on a processor with instructions for it."""
     validations: int = Field(default=4, ge=1)
     """Times that the validation loss is measured, the start and the end included if above 1."""
     validation_rows: int = Field(default=24, ge=1)

@@ -95,6 +95,10 @@ def add_adapter(model: Any, recipe: TrainRecipe, *, meta: bool = False) -> Any:
         task_type="CAUSAL_LM",
         use_rslora=recipe.method == "rslora",
     )
+    if not getattr(model, "is_quantized", False):  # packed 4-bit weights have a layer of their own
+        from finetune.lora_product import LoraLinear
+
+        config._register_custom_module({torch.nn.Linear: LoraLinear})
     torch.manual_seed(recipe.seed)
     with quiet():
         return peft.get_peft_model(model, config, low_cpu_mem_usage=meta)

@@ -10,7 +10,9 @@ from typing import Any
 
 from assistant.adapter import Adapter, AdapterStore
 from finetune.base_model import (
+    Compute,
     Device,
+    best_compute,
     best_device,
     load_model,
     load_tokenizer,
@@ -64,6 +66,7 @@ class Plan:
     held: Fitting
     steps: list[Step]
     device: Device
+    compute: Compute
 
     def model(self, *, placed: bool = True) -> Any:
         """Return the model with what is to be trained, loaded.
@@ -79,6 +82,8 @@ class Plan:
                 quantisation=train.quantisation,
                 double=train.double_quantisation,
                 device=self.device,
+                # What is trained itself must not be rounded at each step.
+                compute="float32" if full else self.compute,
                 placed=placed,
             )
             return model if full else add_adapter(model, train)
@@ -112,6 +117,7 @@ def plan(recipe: Recipe, dataset: Dataset, base: Base) -> Plan:
     source = resolve(recipe.weights) if recipe.weights else training_folder(base.file, base.sha256)
     shape = shape_of(AutoConfig.from_pretrained(source, local_files_only=True))
     check_architecture(shape)
+    device = best_device()
     tokenizer = load_tokenizer(source)
     encoded = [encode(tokenizer, e) for e in dataset.train]
     if not options.assistant_only:
@@ -136,7 +142,8 @@ def plan(recipe: Recipe, dataset: Dataset, base: Base) -> Plan:
         rows,
         fit(held, window=options.window, what="validation"),
         steps,
-        best_device(),
+        device,
+        best_compute(device) if options.compute == "auto" else options.compute,
     )
 
 
@@ -148,11 +155,19 @@ def foresee(planned: Plan, store: AdapterStore, *, ignore_memory: bool) -> Estim
         UsageError: a target that the model does not have.
     """
     options = planned.recipe.train
-    found = estimate(planned.source, options, planned.steps, device=planned.device)
+    found = estimate(
+        planned.source, options, planned.steps, device=planned.device, compute=planned.compute
+    )
     if not ignore_memory:
         check_memory(found, options, planned.device)
     manifests = [adapter.manifest for adapter in store.list()]
-    speed, where = remembered_speed(manifests, planned.base.sha256, options, planned.device)
+    speed, where = remembered_speed(
+        manifests,
+        planned.base.sha256,
+        options,
+        device=planned.device,
+        compute=planned.compute,
+    )
     return replace(found, tokens_per_second=speed, speed_from=where)
 
 

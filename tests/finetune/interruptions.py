@@ -50,7 +50,7 @@ def forked(work: Callable[[], None], **environment: str) -> int:
         work()
         code = 0
     except GroundtuneError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
     finally:
         os._exit(code)
 
@@ -85,4 +85,4 @@ def main(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]))))
+    sys.stdout.write(json.dumps(main(Path(sys.argv[1]))))

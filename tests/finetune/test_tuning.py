@@ -1,11 +1,13 @@
 """Whole runs of a tiny model, from a plan to a version in the store."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from assistant.adapter import Adapter, AdapterStore
@@ -16,6 +18,15 @@ from ingest.errors import ConflictError, MismatchError, StoppedError
 from tests.finetune.tiny import tiny_plan
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """More threads only wait for each other over so small a model."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def tuned(home: Path, *, watch: Watch | None = None, flags: Any = (), **train: Any) -> Adapter:
