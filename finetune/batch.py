@@ -62,6 +62,11 @@ def encode(tokenizer: Any, example: Example) -> Row:
     return Row(tuple(prompt), (*target, tokenizer.eos_token_id))
 
 
+def answers_and_prompts(row: Row) -> Row:
+    """Return `row` so that all of it is learnt but its first token, which nothing predicts."""
+    return Row(row.prompt[:1], row.prompt[1:] + row.target)
+
+
 class Fitting(NamedTuple):
     """Rows that fit the window, and how many did not."""
 
@@ -144,14 +149,15 @@ def _by_tokens(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
     return groups
 
 
-def pad(rows: Sequence[Row], *, padding_id: int) -> Batch:
+def pad(rows: Sequence[Row], *, padding_id: int, share: bool = True) -> Batch:
     """Return `rows` as tensors, padded on the right to the longest.
 
     Right padding needs no attention mask: a token looks back only, so no real token sees it.
+    Without `share`, rows that begin alike do so each for itself.
     """
     import torch
 
-    shared = shared_beginning(rows)
+    shared = shared_beginning(rows) if share else 0
     rests = [Row(row.prompt[shared:], row.target) for row in rows]
     width = max(len(row) for row in rests)
     ids = torch.full((len(rests), width), padding_id, dtype=torch.long)
