@@ -34,6 +34,7 @@ def hidden_states(model: Any, batch: Batch) -> "Tensor":
     body = getattr(model, model.base_model_prefix)
     found = body(
         input_ids=batch.input_ids[None],
+        attention_mask=batch.input_ids.new_zeros(1, 1, 1, 1),  # none is to be made: rows know
         position_ids=batch.position_ids[None],
         use_cache=False,
         layout=Layout(batch.shared, batch.lengths),

@@ -292,7 +292,7 @@ def claims(
 
 
 def _range(values: Sequence[float], unit: str) -> str:
-    return f"{min(values):.2g} to {max(values):.2g} {unit}"
+    return f"{min(values):.3g} to {max(values):.3g} {unit}"
 
 
 def _holds(values: Sequence[float], low: float, high: float, *, of: str = "") -> str:
