@@ -179,7 +179,6 @@ def with_speed(planned: Plan, found: Estimate, model: Any) -> Estimate:
         model,
         planned.steps,
         planned.recipe.train,
-        padding_id=planned.tokenizer.pad_token_id,
         device=planned.device,
     )
     return replace(found, tokens_per_second=speed, speed_from="one micro-batch")
@@ -226,7 +225,6 @@ def tune(
         planned.steps,
         planned.held.rows[: recipe.train.validation_rows],
         recipe.train,
-        padding_id=planned.tokenizer.pad_token_id,
         device=planned.device,
         folder=folder,
         name=recipe.name,
@@ -313,6 +311,7 @@ def _facts(planned: Plan, outcome: Outcome, expected: Estimate, made: Path) -> d
             "validation": [[p.step, round(p.loss, 4)] for p in outcome.validation],
         },
         "device": planned.device,
+        "compute": "float32" if planned.recipe.train.method == "full" else planned.compute,
         "seconds": round(outcome.seconds, 1),
         "tokens_per_second": speed,
         "peak_memory_mb": peak_memory(planned.device) // 1_000_000,
