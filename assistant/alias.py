@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ingest.errors import GateError, UsageError
+from filelock import FileLock
+
+from ingest.errors import GateError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from assistant.adapter import Adapter, AdapterStore
@@ -54,9 +56,11 @@ def promote(adapter: "Adapter", *, engine: str) -> Aliases:
     """Put `adapter` into production; what was there becomes `previous`.
 
     `engine` is the kind of engine that serves: the comparison with training must have passed on it.
+    Where an evaluation of the adapter went through a gate, it must have passed that as well.
 
     Raises:
-        GateError: the adapter was not compared on this engine, or failed.
+        GateError: the adapter was not compared on this engine, or failed, or its gate stopped it.
+        NotFoundError: it was removed meanwhile.
     """
     parity = (adapter.manifest.get("parity") or {}).get(engine)
     command = f"groundtune adapters parity {adapter.reference} --engine {engine}"
@@ -77,11 +81,32 @@ def promote(adapter: "Adapter", *, engine: str) -> Aliases:
             f"at least {MIN_PROMPTS} are needed.",
             hint=command,
         )
+    _check_gate(adapter)
     folder = adapter.folder.parent
-    now = read_aliases(folder)
-    if now.production == adapter.version:
-        return now
-    return _write(folder, Aliases(adapter.version, now.production))
+    with locked(folder.parent):
+        if not adapter.folder.is_dir():
+            raise NotFoundError(f"{adapter.reference} was removed meanwhile.")
+        now = read_aliases(folder)
+        if now.production == adapter.version:
+            return now
+        return _write(folder, Aliases(adapter.version, now.production))
+
+
+def _check_gate(adapter: "Adapter") -> None:
+    """Refuse an adapter whose last gated evaluation did not pass.
+
+    Raises:
+        GateError: names both reports.
+    """
+    found = adapter.manifest.get("evaluation")
+    if found and not found["passed"]:
+        old, new = (Path(found[side]).name for side in ("a", "b"))
+        raise GateError(
+            f"{adapter.reference} did not pass its gate: report {new} is worse than {old} beyond "
+            "the margins.",
+            hint=f"See why: groundtune eval compare {old} {new} --gate GATE.toml   A later report "
+            "of this adapter that passes takes its place.",
+        )
 
 
 def rollback(store: "AdapterStore", name: str) -> Aliases:
@@ -90,9 +115,15 @@ def rollback(store: "AdapterStore", name: str) -> Aliases:
     Raises:
         NotFoundError: no such adapter, nothing was in production before, or its version is gone.
     """
-    folder = store.get(f"{name}@previous").folder.parent
-    now = read_aliases(folder)
-    return _write(folder, Aliases(now.previous, now.production))
+    with locked(store.folder):
+        folder = store.get(f"{name}@previous").folder.parent
+        now = read_aliases(folder)
+        return _write(folder, Aliases(now.previous, now.production))
+
+
+def locked(store: Path) -> FileLock:
+    """Return a lock on the aliases in the folder `store`, among all processes of this machine."""
+    return FileLock(store / ".lock")
 
 
 def _write(folder: Path, aliases: Aliases) -> Aliases:

@@ -148,7 +148,9 @@ def _run(args: argparse.Namespace, command: Command) -> int:
 
     _quieten()
     settings = load(args.config).settings
-    with _owned(settings.home, args.command) if command.owns else nullcontext():
+    # Of the processes that `accelerate launch` starts, the first owns the workspace for all.
+    owns = command.owns and os.environ.get("RANK", "0") == "0"
+    with _owned(settings.home, args.command) if owns else nullcontext():
         result = args.module.run(args, settings)
     if args.json:
         print(json.dumps(result, ensure_ascii=False))

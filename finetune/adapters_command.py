@@ -6,7 +6,9 @@ from typing import Any
 
 from assistant.bodies import adapter_body
 from assistant.config import Settings
+from assistant.garbage import collect, garbage, size_of
 from assistant.workspace import open_workspace
+from finetune.lineage import lineage
 from finetune.merge import WEIGHT_TYPES
 from finetune.serving import (
     KINDS,
@@ -19,7 +21,7 @@ from finetune.serving import (
 )
 
 NAMED = {
-    "show": "the manifest of one",
+    "show": "the manifest of one, and its lineage",
     "deploy": "make it a model of the Ollama server, or have vLLM load it",
     "remove": "take it off the server again; it stays in the workspace",
     "parity": "compare the served adapter with the trained one",
@@ -40,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="every adapter of the workspace")
+    gc = actions.add_parser("gc", help="remove old versions; never one that an alias stands for")
+    gc.add_argument(
+        "--keep", type=int, default=3, metavar="N", help="newest versions of each name (default: 3)"
+    )
+    gc.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     named = {name: actions.add_parser(name, help=summary) for name, summary in NAMED.items()}
     for name, action in named.items():
         action.add_argument("name", metavar="NAME", help=SHAPES.get(name, NEWEST))
@@ -81,6 +88,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """
     actions: Mapping[str, Callable[[], dict[str, Any]]] = {
         "list": lambda: _list(settings),
+        "gc": lambda: _collect(settings, keep=args.keep, dry=args.dry_run),
         "show": lambda: _show(settings, args.name),
         "deploy": lambda: deploy_adapter(
             settings,
@@ -102,6 +110,10 @@ def render(result: dict[str, Any]) -> str:
     if "adapters" in result:
         lines = [_line(adapter) for adapter in result["adapters"]]
         return "\n".join(lines) or "There is no adapter yet. Train one: groundtune finetune CONFIG"
+    if "collected" in result:
+        return _collected_lines(result)
+    if "lineage" in result:
+        return _shown_lines(result)
     if "top1_agreement" in result:
         return "\n".join(_parity_lines(result))
     if "uploaded_bytes" in result:
@@ -111,7 +123,7 @@ def render(result: dict[str, Any]) -> str:
     if "production" in result:
         previous = result["previous"] or "none"
         return f"{result['name']}: production {result['production']}, previous {previous}"
-    return "\n".join(f"{key}: {value}" for key, value in result.items() if key != "losses")
+    raise AssertionError(f"no words for {sorted(result)}")
 
 
 def _list(settings: Settings) -> dict[str, Any]:
@@ -122,7 +134,41 @@ def _list(settings: Settings) -> dict[str, Any]:
 def _show(settings: Settings, name: str) -> dict[str, Any]:
     with open_workspace(settings) as workspace:
         adapter = workspace.adapters.get(name)
-        return {"folder": str(adapter.folder), **adapter.manifest}
+        steps = lineage(adapter, workspace.home / "datasets")
+        return {"folder": str(adapter.folder), **adapter.manifest, "lineage": steps}
+
+
+def _collect(settings: Settings, *, keep: int, dry: bool) -> dict[str, Any]:
+    with open_workspace(settings) as workspace:
+        store = workspace.adapters
+        found = garbage(store, keep=keep)
+        size = sum(size_of(adapter.folder) for adapter in found)
+        if not dry:
+            found = collect(store, keep=keep)
+        kept = [a.reference for a in store.list() if a not in found]
+    return {
+        "collected": [adapter.reference for adapter in found],
+        "bytes": size,
+        "dry_run": dry,
+        "kept": kept,
+    }
+
+
+def _collected_lines(body: dict[str, Any]) -> str:
+    if not body["collected"]:
+        return "Nothing to remove."
+    verb = "Would remove" if body["dry_run"] else "Removed"
+    return f"{verb} {', '.join(body['collected'])} ({body['bytes'] / 1e6:.1f} MB)."
+
+
+def _shown_lines(body: dict[str, Any]) -> str:
+    lines = [f"{key}: {value}" for key, value in body.items() if key not in ("losses", "lineage")]
+    lines.append("lineage:")
+    for step in body["lineage"]:
+        missing = "  (no longer in the workspace)" if step.get("missing") else ""
+        digest = (step["sha256"] or "no hash")[:16]
+        lines.append(f"  {step['what']:<11}{step['name']}  {digest}{missing}")
+    return "\n".join(lines)
 
 
 def _line(body: dict[str, Any]) -> str:

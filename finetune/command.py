@@ -22,6 +22,7 @@ from finetune.recipe import Recipe, load_recipe
 from finetune.run_folder import interrupted
 from finetune.train import Progress, Watch
 from finetune.tuning import Base, Plan, foresee, plan, tune, with_speed
+from ingest.errors import UsageError
 
 SHIPPED = Path(__file__).parent / "recipes"
 MODELS = "models"
@@ -30,7 +31,10 @@ MODELS = "models"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("recipe", type=Path, metavar="CONFIG.toml", help="the recipe")
+    parser.add_argument("recipe", type=Path, nargs="?", metavar="CONFIG.toml", help="the recipe")
+    parser.add_argument(
+        "--list-recipes", action="store_true", help="say which recipes are shipped, to copy one"
+    )
     parser.add_argument(
         "--max-steps", type=int, default=None, metavar="N", help="stop after N optimizer steps"
     )
@@ -56,6 +60,10 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     Raises:
         GroundtuneError: as the recipe, the data set and the training raise it.
     """
+    if args.list_recipes:
+        return {"recipes": shipped_recipes()}
+    if args.recipe is None:
+        raise UsageError("Which recipe? None was named.", hint="groundtune finetune --list-recipes")
     recipe = _with_max_steps(load_recipe(args.recipe), args.max_steps)
     if recipe.base:
         engine = settings.engine.model_copy(update={"model": recipe.base})
@@ -66,7 +74,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         dataset = _dataset(recipe, workspace, store, processes, resume=args.resume)
         planned = plan(recipe, dataset, _base(workspace, recipe))
         if args.dry_run:
-            return _dry_run(planned, store, ignore_memory=args.ignore_memory)
+            return _dry_run(planned, store, processes)
         with _progress() as report, _stopping() as stop:
             adapter = tune(
                 planned,
@@ -86,6 +94,8 @@ def render(result: dict[str, Any]) -> str:
     """Return what a person reads of a run."""
     if not result:
         return ""  # one of several processes, and not the one that speaks
+    if "recipes" in result:
+        return "\n".join(f"{path}\n  {what}" for path, what in result["recipes"].items())
     if "counts" not in result:
         return "\n".join(_estimate_lines(result["estimate"]))
     counts, validation = result["counts"], result["losses"]["validation"]
@@ -110,10 +120,18 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _dry_run(planned: Plan, store: AdapterStore, *, ignore_memory: bool) -> dict[str, Any]:
-    found = foresee(planned, store, ignore_memory=True)
+def shipped_recipes() -> dict[str, str]:
+    """Return the recipes of this package: path -> what its first line says."""
+    first = {
+        path: path.read_text(encoding="utf-8").split("\n")[0] for path in SHIPPED.glob("*.toml")
+    }
+    return {str(path): line.removeprefix("# ") for path, line in sorted(first.items())}
+
+
+def _dry_run(planned: Plan, store: AdapterStore, processes: Processes) -> dict[str, Any]:
+    found = foresee(planned, store, processes, ignore_memory=True)
     fits = found.fits(planned.device)
-    if fits and not found.tokens_per_second:
+    if fits and processes.alone and not found.tokens_per_second:
         found = with_speed(planned, found, planned.model())
     return {"estimate": {**found.body(), "fits": fits}}
 

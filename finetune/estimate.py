@@ -1,7 +1,7 @@
 """What a run will take, before it starts: memory, time and the size of what it makes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,15 @@ class Estimate:
     def seconds(self) -> float:
         """Of the training steps alone; 0 while the speed is unknown."""
         return self.tokens / self.tokens_per_second if self.tokens_per_second else 0.0
+
+    def divided(self, processes: int) -> "Estimate":
+        """Return what each of several processes takes that share the weights."""
+        return replace(
+            self,
+            weights=self.weights // processes,
+            gradients=self.gradients // processes,
+            optimizer=self.optimizer // processes,
+        )
 
     def fits(self, device: Device) -> bool:
         """Whether the memory that is free now suffices."""

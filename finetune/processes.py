@@ -1,5 +1,6 @@
 """The processes of one run: one, or as many as `accelerate launch` started."""
 
+import os
 from typing import Any
 
 from finetune.base_model import Device, best_device
@@ -20,15 +21,18 @@ class Processes:
         return bool(self._state.is_main_process)
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+        return int(self._state.num_processes)
+
+    @property
     def alone(self) -> bool:
         """Whether there are no others."""
-        return int(self._state.num_processes) == 1
+        return self.count == 1
 
     @property
     def sharded(self) -> bool:
         """Whether the weights are to be spread over all of them (FSDP)."""
-        import os
-
         return os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
 
     def told(self, text: str) -> str:

@@ -147,8 +147,10 @@ def plan(recipe: Recipe, dataset: Dataset, base: Base) -> Plan:
     )
 
 
-def foresee(planned: Plan, store: AdapterStore, *, ignore_memory: bool) -> Estimate:
-    """Return what the run will take; its speed is that of the newest run like it, if any.
+def foresee(
+    planned: Plan, store: AdapterStore, processes: Processes, *, ignore_memory: bool
+) -> Estimate:
+    """Return what the run will take of each process; its speed is that of a run like it, if any.
 
     Raises:
         OutOfMemoryError: more than there is, and `ignore_memory` does not say to try.
@@ -158,6 +160,8 @@ def foresee(planned: Plan, store: AdapterStore, *, ignore_memory: bool) -> Estim
     found = estimate(
         planned.source, options, planned.steps, device=planned.device, compute=planned.compute
     )
+    if processes.sharded:
+        found = found.divided(processes.count)
     if not ignore_memory:
         check_memory(found, options, planned.device)
     manifests = [adapter.manifest for adapter in store.list()]
@@ -210,7 +214,7 @@ def tune(
     recipe = planned.recipe
     store.next_version(recipe.name)  # a bad name fails before the training, not after
     versions = store.folder / recipe.name
-    expected = foresee(planned, store, ignore_memory=ignore_memory)
+    expected = foresee(planned, store, processes, ignore_memory=ignore_memory)
     folder = run_folder(versions)
     if processes.lead:
         begin(versions, planned.facts(), resume=resume, restart=restart)
