@@ -9,7 +9,7 @@ from typing import Any
 
 from assistant.config import Settings
 from assistant.workspace import Workspace, open_workspace
-from finetune.dataset_command import build
+from finetune.prepare import prepare
 from finetune.recipe import Recipe, load_recipe
 from finetune.train import Progress
 from finetune.tuning import Base, tune
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     recipe = _with_max_steps(load_recipe(args.recipe), args.max_steps)
     with open_workspace(settings) as workspace:
         base = _base(workspace)
-        dataset = build(recipe, workspace)
+        dataset = prepare(recipe, workspace)
         with _progress() as report:
             adapter = tune(
                 recipe,
