@@ -15,8 +15,8 @@ from assistant.config import Settings
 from assistant.workspace import Workspace, open_workspace
 from finetune.card import compared
 from finetune.dataset import Dataset, open_dataset
-from finetune.dataset_command import build
 from finetune.estimate import Estimate
+from finetune.prepare import prepare
 from finetune.processes import Processes
 from finetune.recipe import Recipe, load_recipe
 from finetune.run_folder import interrupted
@@ -179,7 +179,7 @@ def _dataset(
     before = interrupted(store.folder / recipe.name) if resume else None
     if before is not None:
         return open_dataset(folder / before["dataset"]["name"])
-    name = build(recipe, workspace).folder.name if processes.lead else ""
+    name = prepare(recipe, workspace).folder.name if processes.lead else ""
     return open_dataset(folder / processes.told(name))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assistant.prompt import Passage
-from finetune.dataset import build_dataset
+from finetune.build import Ground, build_from_tickets
 from finetune.example import read_examples
 from finetune.recipe import DataRecipe, Recipe, load_recipe
 from finetune.rows import Found, House, build_rows, markers
@@ -39,6 +39,9 @@ def perfect(question: str, k: int) -> Sequence[Found]:
     noise = [Found("other.md", Passage("Other", f"noise {i}")) for i in range(k)]
     right = Found(f"doc-{number % 12}.md", Passage("Doc", f"Here: the VALUE\n {number}, so."))
     return [noise[0], right, *noise[1:]][:k]
+
+
+GROUND = Ground(HOUSE, perfect, "f")
 
 
 def blind(question: str, k: int) -> Sequence[Found]:
@@ -78,9 +81,7 @@ def test_every_bad_line_is_named_with_its_reason_and_nothing_is_written(tmp_path
     path.write_text('{"id": "a"}\nnot json\n', encoding="utf-8")
     recipe = Recipe(name="x", data=DataRecipe(tickets=path))
     with pytest.raises(DataError, match=r"(?s):1: question: .*:1: answer.*:2: not JSON"):
-        build_dataset(
-            recipe, perfect, HOUSE, folder=tmp_path / "sets", prompt_fingerprint="f", now=NOW
-        )
+        build_from_tickets(recipe, GROUND, folder=tmp_path / "sets", now=NOW)
     assert not (tmp_path / "sets").exists()
 
 
@@ -154,11 +155,7 @@ def test_the_same_tickets_in_another_order_give_the_same_data_set(tmp_path: Path
         (tmp_path / name).mkdir()
         path = write(tmp_path / name / "tickets.jsonl", order)
         recipe = Recipe(name="x", data=DataRecipe(tickets=path))
-        built.append(
-            build_dataset(
-                recipe, perfect, HOUSE, folder=tmp_path / "sets", prompt_fingerprint="f", now=NOW
-            )
-        )
+        built.append(build_from_tickets(recipe, GROUND, folder=tmp_path / "sets", now=NOW))
     assert built[0].folder == built[1].folder
     assert [f.name for f in (tmp_path / "sets").iterdir()] == [built[0].folder.name]
     assert len(read_examples(built[0].folder / "train.jsonl")) == built[0].manifest["train"]["rows"]
@@ -173,4 +170,5 @@ def test_a_misspelt_key_is_answered_with_the_nearest_one(tmp_path: Path) -> None
 
 def test_the_shipped_recipe_and_tickets_load() -> None:
     recipe = load_recipe(Path("examples/tarnfell/finetune.toml"))
+    assert recipe.data.tickets is not None
     assert len(read_tickets(recipe.data.tickets)) == 400
