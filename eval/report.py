@@ -163,6 +163,8 @@ def as_html(report: Report) -> str:
         manifest=_flat(report.manifest),
         parallel=report.parallel,
         cached=sum(outcome.cached for outcome in report.outcomes),
+        leaks=leak_sentence(report.manifest),
+        leaked=bool((report.manifest.get("leaks") or {}).get("leaks")),
         failures=[o for o in report.outcomes if o.answer is None],
     )
 
@@ -195,6 +197,23 @@ def as_markdown(report: Report) -> str:
         ]
         lines.append(f"| {arm} | {summary.failed[arm]} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def leak_sentence(manifest: Mapping[str, Any]) -> str:
+    """Say what the search for questions that an adapter was trained on found; empty without one."""
+    search = manifest.get("leaks") or {}
+    ids = sorted({leak["question_id"] for leak in search.get("leaks", ())})
+    said = []
+    if search.get("rows"):
+        rows = ", ".join(f"{n} of {adapter}" for adapter, n in search["rows"].items())
+        found = "None of the questions is a near-duplicate of one"
+        if ids:
+            found = f"{len(ids)} questions are near-duplicates of one and were left out"
+            found += f": {', '.join(ids[:10])}{', ...' if len(ids) > 10 else ''}"
+        said.append(f"Questions of training rows looked at: {rows}. {found}.")
+    for adapter, why in search.get("unknown", {}).items():
+        said.append(f"Whether {adapter} was trained on these questions is unknown: {why}.")
+    return " ".join(said)
 
 
 def forest_rows(summary: Summary, metrics: Sequence[str] = COMPARED) -> list[Row]:
