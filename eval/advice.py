@@ -54,7 +54,7 @@ class Advice:
 
 def advise(summary: Summary) -> Advice:
     """Return the advice that the rules give."""
-    goal = _goal(summary)
+    goal = goal_of(summary)
     if goal is None:
         return _unclear(
             "The run lacks one of the arms base, rag, finetuned and combined, or has no question "
@@ -111,7 +111,8 @@ class _Steps:
     """finetuned - base."""
 
 
-def _goal(summary: Summary) -> str | None:
+def goal_of(summary: Summary) -> str | None:
+    """Return the metric that the advice is about; None where the four arms cannot be compared."""
     if len(summary.modes) < 4:
         return None
     for metric in GOALS:

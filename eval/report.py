@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from eval.advice import advise
+from eval.advice import advise, goal_of
 from eval.judge import JUDGED
 from eval.outcome import Outcome
 from eval.picture import (
+    NARROW,
     STYLE,
     Row,
     factorial_picture,
@@ -146,11 +147,14 @@ def as_html(report: Report) -> str:
         metrics=METRICS,
         judged=report.judged,
         judged_labels={metric.name: metric.label for metric in JUDGED},
+        goal=next(m for m in METRICS if m.name == (goal_of(summary) or "grounded")),
+        priced=any(summary.costs[arm]["price"].n for arm in summary.arms),
         costs=[c for c in COSTS if any(summary.costs[a][c.name].n for a in summary.arms)],
         slice_titles=SLICE_TITLES,
         slice_metrics=[m for m in METRICS if m.name in TAGGED],
         pic_style=STYLE,
         picture=factorial_picture(summary.modes, summary.means[summary.headline]),
+        narrow=factorial_picture(summary.modes, summary.means[summary.headline], NARROW),
         forest=forest_picture(forest_rows(summary), "Paired differences between arms"),
         more=forest_picture(forest_rows(summary, DESCRIBED), "Further paired differences"),
         risk=risk_picture(summary.risk),
@@ -265,7 +269,7 @@ def _signed(comparison: Comparison | Estimate) -> str:
 
 def _unbroken(sentence: str) -> str:
     """Return the sentence with its numbers kept on one line."""
-    return re.sub(r"(?<=\d) (?=%)|(?<=n) (?==)|(?<==) (?=\d)", "\u00a0", sentence)
+    return re.sub(r"(?<=\d) (?=%)|(?<=[np]) (?==)|(?<==) (?=\d)", "\u00a0", sentence)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

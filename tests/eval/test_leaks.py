@@ -128,7 +128,5 @@ def test_what_the_threshold_was_fitted_to_is_never_evaluated_on(
     evaluate(recipe(), rig, now=NOW)
     asked = [name_of("how tight are the clamp screws of the  WICK 12")]
     write_calibration(replace(fitted, fitted={ASKED: asked}), rig.home)
-    with pytest.raises(
-        DataError, match=r"was fitted to 1 of these.*: Wick 12.(?s:.)*--not"
-    ):
+    with pytest.raises(DataError, match=r"was fitted to 1 of these.*: Wick 12.(?s:.)*--not"):
         evaluate(recipe(), rig, now=NOW)
