@@ -138,6 +138,7 @@ class Assistant:
             stop=ask.stop,
             schema=ask.schema,
             adapter=None if adapter is None else adapter.file,
+            repeatable=ask.repeatable,
         )
         asked = time.perf_counter()
         parts: list[str] = []
