@@ -17,13 +17,48 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-MODULES = (
-    "ast", "asyncio.streams", "asyncio.tasks", "bz2", "calendar", "codecs", "difflib", "doctest",
-    "email.utils", "fnmatch", "functools", "getpass", "glob", "gzip", "heapq", "html", "http.server",
-    "inspect", "json", "linecache", "lzma", "mimetypes", "os", "pickletools", "platform",
-    "plistlib", "pprint", "reprlib", "shelve", "shutil", "socket", "statistics", "string", "tempfile",
-    "textwrap", "timeit", "tokenize", "urllib.parse", "uuid", "xmlrpc.client",
-)  # fmt: skip
+MODULES = [
+    "ast",
+    "asyncio.streams",
+    "asyncio.tasks",
+    "bz2",
+    "calendar",
+    "codecs",
+    "difflib",
+    "doctest",
+    "email.utils",
+    "fnmatch",
+    "functools",
+    "getpass",
+    "glob",
+    "gzip",
+    "heapq",
+    "html",
+    "http.server",
+    "inspect",
+    "json",
+    "linecache",
+    "lzma",
+    "mimetypes",
+    "os",
+    "pickletools",
+    "platform",
+    "plistlib",
+    "pprint",
+    "reprlib",
+    "shelve",
+    "shutil",
+    "socket",
+    "statistics",
+    "string",
+    "tempfile",
+    "textwrap",
+    "timeit",
+    "tokenize",
+    "urllib.parse",
+    "uuid",
+    "xmlrpc.client",
+]
 KINDS = {"default": 40, "function": 16, "unanswerable": 16}
 INVENTED = ("retries", "colour", "verbosity", "dialect", "precision", "backlog_limit")
 PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_. -]*")

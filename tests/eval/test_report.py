@@ -149,6 +149,14 @@ def test_what_an_answer_says_cannot_become_markup(report: Report) -> None:
     assert EVIL in data_of(html)["texts"]
 
 
+def test_two_thousand_questions_fit_into_ten_megabytes() -> None:
+    from tests.bench.evaluation import PAGE, large
+
+    html = as_html(large())
+    assert len(data_of(html)["questions"]) == PAGE == 2000
+    assert len(html.encode()) < 10_000_000
+
+
 def test_every_question_shows_every_arm(report: Report) -> None:
     data = data_of(as_html(report))
     assert len(data["questions"]) == len(report.questions)
