@@ -76,7 +76,8 @@ def functions(module: str) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 def paragraph(module: str, name: str, function: Callable[..., Any]) -> str:
     """Return a function as `help()` shows it: its signature, then its docstring."""
-    return f"{module}.{name}{inspect.signature(function)}\n\n{inspect.getdoc(function)}"
+    text = f"{module}.{name}{inspect.signature(function)}\n\n{inspect.getdoc(function)}"
+    return re.sub(r" at 0x[0-9a-f]+", "", text)  # another one in each process
 
 
 def defaults(module: str, name: str, function: Callable[..., Any]) -> Iterator[dict[str, Any]]:
