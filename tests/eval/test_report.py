@@ -127,7 +127,7 @@ def test_the_page_needs_no_network_and_runs_its_own_script_alone(report: Report)
     page = Page()
     page.feed(html)
     assert not page.tags & {"link", "img", "iframe", "object", "base", "form"}
-    assert page.links == ["href=#failures"]
+    assert page.links == ["href=#failures", "href=#costs"]
     assert not page.handlers
     assert page.scripts == [{"type": "application/json", "id": "data"}, {}]
     script = html.rpartition("<script>")[2].partition("</script>")[0]
