@@ -44,6 +44,8 @@ class Ask:
     """Where the window is too small, leave out the oldest turns before any evidence."""
     request_id: str = ""
     """Names the answer; empty makes a name up."""
+    repeatable: bool = False
+    """What was asked before must not change the answer; evaluations ask so."""
 
     @property
     def tuned(self) -> bool:

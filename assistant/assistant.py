@@ -173,6 +173,7 @@ class Assistant:
             stop=ask.stop,
             schema=ask.schema,
             adapter=None if settled.adapter is None else settled.adapter.file,
+            repeatable=ask.repeatable,
         )
         asked = time.perf_counter()
         parts: list[str] = []

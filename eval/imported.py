@@ -49,7 +49,7 @@ def from_squad(path: Path) -> Imported:
             title = str(article["title"])
             paragraphs = article["paragraphs"]
             name = _file_name(title, documents)
-            documents[name] = f"# {title}\n\n" + "\n\n".join(str(p["context"]) for p in paragraphs)
+            documents[name] = f"{title}\n\n" + "\n\n".join(str(p["context"]) for p in paragraphs)
             rows = [row for paragraph in paragraphs for row in paragraph["qas"]]
         except (KeyError, TypeError) as error:
             problems.append(f"{where}: {error!r} is missing")
@@ -79,7 +79,7 @@ def from_beir(folder: Path) -> Imported:
     documents: dict[str, str] = {}
     for entry in collection.entries:
         names[entry.id] = _file_name(entry.id, documents)
-        heading = f"# {entry.title}\n\n" if entry.title else ""
+        heading = f"{entry.title}\n\n" if entry.title else ""
         documents[names[entry.id]] = heading + entry.text
     questions = [
         Question(
@@ -138,12 +138,15 @@ def _squad_question(row: Mapping[str, Any], document: str) -> Question:
 
 
 def _file_name(title: str, taken: Mapping[str, str]) -> str:
-    """Return a safe name for a document; titles that would share one are told apart by a hash."""
+    """Return a safe name for a document; titles that would share one are told apart by a hash.
+
+    Plain text, so that nothing in it is read as markup.
+    """
     stem = SAFE.sub("_", title).strip("._")[:LONGEST_NAME]
-    name = f"{stem}.md"
+    name = f"{stem}.txt"
     if not stem or name in taken:
         digest = hashlib.sha256(f"{len(taken)} {title}".encode()).hexdigest()[:8]
-        name = f"{stem}-{digest}.md".lstrip("-")
+        name = f"{stem}-{digest}.txt".lstrip("-")
     return name
 
 

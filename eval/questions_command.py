@@ -14,7 +14,7 @@ DRAFTS = 50
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what can be done about questions."""
     verbs = parser.add_subparsers(
-        dest="verb", required=True, metavar="draft|review|accept|squad|beir"
+        dest="verb", required=True, metavar="draft|review|accept|squad|beir|check"
     )
     draft = verbs.add_parser("draft", help="have the language model draft questions to review")
     draft.add_argument("review", type=Path, metavar="REVIEW.jsonl", help="the file to review")
@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         verb = verbs.add_parser(name, help=f"turn {what} into questions and their documents")
         verb.add_argument("source", type=Path, metavar="FILE" if name == "squad" else "DIR")
         verb.add_argument("folder", type=Path, metavar="OUT", help="gets documents/ and questions")
+    check = verbs.add_parser("check", help="find questions that an adapter was trained on")
+    check.add_argument("questions", type=Path, metavar="QUESTIONS.jsonl")
+    check.add_argument("--adapter", metavar="NAME", help="`name` or `name:version`; default: all")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -49,6 +52,8 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
     if args.verb == "draft":
         return _draft(args, settings)
+    if args.verb == "check":
+        return _check(args, settings)
     if args.verb == "review":
         return {"review": str(args.review), "counts": counts(review(args.review, input))}
     if args.verb == "accept":
@@ -69,6 +74,8 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def render(result: Mapping[str, Any]) -> str:
     """Return the result in words, and what to do next."""
+    if "leaks" in result:
+        return _leaks(result)
     if "folder" in result:
         return (
             f"{result['n']} questions ({result['unanswerable']} unanswerable) in "
@@ -84,6 +91,41 @@ def render(result: Mapping[str, Any]) -> str:
         lines.append(f"Next: groundtune eval questions review {result['review']}")
     else:
         lines.append(f"Next: groundtune eval questions accept {result['review']} questions.jsonl")
+    return "\n".join(lines)
+
+
+def _check(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Look for leaks; `passed` is false where there are any, which is exit code 3."""
+    from dataclasses import asdict
+
+    from assistant.adapter import AdapterStore
+    from eval.leaks import find_leaks
+    from eval.question import read_questions
+
+    questions = read_questions(args.questions)
+    store = AdapterStore(settings.home / "adapters")
+    adapters = [store.get(args.adapter)] if args.adapter else store.list()
+    found = find_leaks(questions, adapters, settings.home)
+    return {
+        "questions": str(args.questions),
+        "n": len(questions),
+        **asdict(found),
+        "passed": not found.leaks,
+    }
+
+
+def _leaks(result: Mapping[str, Any]) -> str:
+    lines = [
+        f"{leak['question_id']} {leak['similarity']:.2f} {leak['adapter']}: {leak['question']!r} "
+        f"against {leak['row']!r}"
+        for leak in result["leaks"]
+    ]
+    looked = ", ".join(f"{adapter} ({n} rows)" for adapter, n in result["rows"].items()) or "none"
+    lines.append(
+        f"{len({leak['question_id'] for leak in result['leaks']})} of {result['n']} questions are "
+        f"near-duplicates of training rows. Adapters looked at: {looked}."
+    )
+    lines += [f"Not looked at: {a}, because {why}." for a, why in result["unknown"].items()]
     return "\n".join(lines)
 
 

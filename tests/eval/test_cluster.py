@@ -46,7 +46,7 @@ def make(settings: Settings) -> Engine:
 
     def slowly(request: Request) -> str:
         time.sleep(0.01)
-        if "Who founded" in request.messages[-1].content and request.temperature:
+        if request.temperature and "of the Wick 12?" in request.messages[-1].content:
             raise EngineError("out of memory", hint="Add some.")
         return reply(request)
 

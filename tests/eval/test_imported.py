@@ -104,8 +104,8 @@ def beir(folder: Path) -> Path:
 def test_a_beir_folder_becomes_questions_that_name_what_is_relevant(tmp_path: Path) -> None:
     found = from_beir(beir(tmp_path / "tiny"))
     (question,) = found.questions
-    assert (question.id, question.documents, question.tags) == ("q1", ("d_0.md",), ("tiny",))
-    assert found.documents["d_0.md"] == "# T0\n\nText 0."
+    assert (question.id, question.documents, question.tags) == ("q1", ("d_0.txt",), ("tiny",))
+    assert found.documents["d_0.txt"] == "T0\n\nText 0."
     assert len(found.documents) == 3
 
 

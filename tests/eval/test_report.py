@@ -127,7 +127,7 @@ def test_the_page_needs_no_network_and_runs_its_own_script_alone(report: Report)
     page = Page()
     page.feed(html)
     assert not page.tags & {"link", "img", "iframe", "object", "base", "form"}
-    assert page.links == ["href=#failures"]
+    assert page.links == ["href=#failures", "href=#costs"]
     assert not page.handlers
     assert page.scripts == [{"type": "application/json", "id": "data"}, {}]
     script = html.rpartition("<script>")[2].partition("</script>")[0]
@@ -147,6 +147,14 @@ def test_what_an_answer_says_cannot_become_markup(report: Report) -> None:
     assert "\\u003cscript\\u003ealert(" in html
     assert "FAIL &lt;script&gt;" in html
     assert EVIL in data_of(html)["texts"]
+
+
+def test_two_thousand_questions_fit_into_ten_megabytes() -> None:
+    from tests.bench.evaluation import PAGE, large
+
+    html = as_html(large())
+    assert len(data_of(html)["questions"]) == PAGE == 2000
+    assert len(html.encode()) < 10_000_000
 
 
 def test_every_question_shows_every_arm(report: Report) -> None:
