@@ -33,7 +33,7 @@ AUDIT = Table(
     Column("collection", String(64)),
     Column("request_id", String(32)),
 )
-Action = Literal["ingest", "delete", "promote", "rollback", "key.create", "key.revoke"]
+Action = Literal["ingest", "delete", "promote", "rollback", "backup", "key.create", "key.revoke"]
 
 
 class Audit:

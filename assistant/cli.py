@@ -44,6 +44,8 @@ COMMANDS = {
     "search": Command("assistant.commands.search", "find passages; no model is asked"),
     "ask": Command("assistant.commands.ask", "ask a question, get a cited answer"),
     "serve": Command("assistant.commands.serve", "the HTTP service and the web page"),
+    "backup": Command("assistant.commands.backup", "the whole workspace in one file"),
+    "restore": Command("assistant.commands.restore", "a backup becomes the workspace", "", True),
     "mcp": Command("assistant.commands.mcp", "search, ask and ingest as tools (MCP)", "mcp"),
     "keys": Command("assistant.commands.keys", "access keys of the service, and its audit log"),
     "dataset": Command("finetune.dataset_command", "build a training data set", "finetune", True),

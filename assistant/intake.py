@@ -6,7 +6,6 @@ ingestion at a time, in all processes that serve a workspace together: who works
 any more. Readers are never held up.
 """
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -83,16 +82,6 @@ class Intake:
         self._uploads.remove(record.collection, record.source)
         self._jobs.forget(record.collection, record.source)
         return record
-
-    @contextlib.contextmanager
-    def still(self, timeout_s: float) -> Iterator[None]:
-        """Let no document in, in any process, while the block runs; waits for a running job.
-
-        Raises:
-            Timeout: a job ran for longer than `timeout_s`.
-        """
-        with self._lock.acquire(timeout=timeout_s):
-            yield
 
     def _work(self) -> None:
         while not self._stopping.is_set():

@@ -23,6 +23,7 @@ from assistant.api.problem import ERRORS, OPENAI_ERRORS
 from assistant.api.routes import (
     adapters,
     ask,
+    backup,
     documents,
     feedback,
     health,
@@ -33,6 +34,7 @@ from assistant.api.routes import (
 )
 from assistant.api.traces import NO_TRACER
 from assistant.audit import Audit
+from assistant.backup import clear
 from assistant.feedback import Feedback
 from assistant.intake import Intake, recover
 from assistant.jobs import Jobs
@@ -41,7 +43,7 @@ from assistant.uploads import Uploads
 from assistant.workspace import Workspace
 
 PAGE = Path(__file__).parent / "page"
-ROUTES = (ask, search, documents, jobs, feedback, adapters, metrics, health)
+ROUTES = (ask, search, documents, jobs, feedback, adapters, backup, metrics, health)
 
 
 def create_app(
@@ -123,6 +125,7 @@ def _build(workspace: Workspace, observer: Observer) -> Parts:
     intake = Intake(workspace.index, workspace.pipeline, jobs, uploads, workspace.home)
     if not workspace.shared:
         recover(jobs, uploads)
+        clear(workspace.home)
     workspace.assistant  # noqa: B018  # loads the language model
     if (queue := queue_of(workspace.engine)) is not None:
         observer.metrics.watch(queue)

@@ -30,6 +30,7 @@ NEEDS = {
     "admin": {
         "GET /api/feedback",
         "GET /metrics",
+        "POST /api/backup",
         "POST /api/adapters/{name}/promote",
         "POST /api/adapters/{name}/rollback",
     },
