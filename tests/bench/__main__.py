@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 
 from assistant.config import Settings, load
-from tests.bench import engine, index, ingestion, injection, scale
+from tests.bench import engine, index, ingestion, injection, scale, service
 
 SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "index": index.measure,
     "engine": engine.measure,
     "ingestion": ingestion.measure,
     "scale": scale.measured,
+    "service": service.measure,
     "injection": injection.measure,
 }
 
