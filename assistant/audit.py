@@ -33,7 +33,16 @@ AUDIT = Table(
     Column("collection", String(64)),
     Column("request_id", String(32)),
 )
-Action = Literal["ingest", "delete", "evaluate", "promote", "rollback", "key.create", "key.revoke"]
+Action = Literal[
+    "ingest",
+    "delete",
+    "evaluate",
+    "promote",
+    "rollback",
+    "backup",
+    "key.create",
+    "key.revoke",
+]
 
 
 class Audit:

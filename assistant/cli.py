@@ -49,6 +49,8 @@ COMMANDS = {
     "serve": Command(
         "assistant.commands.serve", "the HTTP service and the web page", beside="eval.served"
     ),
+    "backup": Command("assistant.commands.backup", "the whole workspace in one file"),
+    "restore": Command("assistant.commands.restore", "a backup becomes the workspace", "", True),
     "mcp": Command("assistant.commands.mcp", "search, ask and ingest as tools (MCP)", "mcp"),
     "keys": Command("assistant.commands.keys", "access keys of the service, and its audit log"),
     "dataset": Command("finetune.dataset_command", "build a training data set", "finetune", True),

@@ -8,6 +8,7 @@ from typing import Any
 
 from assistant.answer import Ask
 from assistant.audit import Audit
+from assistant.backup import write_backup
 from assistant.bodies import document_body, findings_body, record_body
 from assistant.feedback import Feedback
 from assistant.filters import Filters
@@ -107,6 +108,12 @@ class LocalWorkspace:
         audit = Audit(self._workspace.registry.engine)
         audit.note("ingest", f"{len(uploads)} files", collection=collection)
         return tally.body()
+
+    def backup(self, target: Path) -> Body:
+        """Write all of the workspace into the file `target`; return what it holds."""
+        packed = write_backup(self._workspace, target)
+        Audit(self._workspace.registry.engine).note("backup", "")
+        return packed.body()
 
     def prune(self, folders: Sequence[Path], collection: str) -> int:
         """Remove the documents whose files are gone from `folders`; return how many."""

@@ -135,6 +135,21 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
             unread.note(FileResult(failure["source"], "failed", error=failure["error"]))
         return {**_added(tally, unread.body()), "seconds": round(time.monotonic() - started, 2)}
 
+    def backup(self, target: Path) -> Body:
+        """Write all of the workspace into the file `target`; return what it holds."""
+        try:
+            with self._client.stream("POST", "/api/backup") as response:
+                if not response.is_success:
+                    response.read()
+                    raise _error(response)
+                with target.open("wb") as file:
+                    for piece in response.iter_bytes():
+                        file.write(piece)
+                names = ("documents", "chunks", "files")
+                return {name: int(response.headers[f"X-{name}"]) for name in names}
+        except httpx.HTTPError as error:
+            raise self._silent(error) from None
+
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
@@ -180,14 +195,17 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
         try:
             response = self._client.request(method, path, **rest)
         except httpx.HTTPError as error:
-            raise EngineUnavailableError(
-                f"The server at {self._url} does not answer: {error}",
-                hint="It owns this workspace. If it hangs, stop it, and try again.",
-            ) from None
+            raise self._silent(error) from None
         if response.is_success:
             body: Body = response.json()
             return body
         raise _error(response)
+
+    def _silent(self, error: httpx.HTTPError) -> EngineUnavailableError:
+        return EngineUnavailableError(
+            f"The server at {self._url} does not answer: {error}",
+            hint="It owns this workspace. If it hangs, stop it, and try again.",
+        )
 
 
 def _batches(uploads: Sequence[Upload], failed: list[dict[str, str]]) -> Iterator[list[_File]]:

@@ -21,6 +21,7 @@ from assistant.api.problem import ERRORS, OPENAI_ERRORS
 from assistant.api.routes import (
     adapters,
     ask,
+    backup,
     documents,
     evaluations,
     feedback,
@@ -33,6 +34,7 @@ from assistant.api.routes import (
 )
 from assistant.api.traces import NO_TRACER
 from assistant.audit import Audit
+from assistant.backup import clear
 from assistant.evaluations import Evaluate, Evaluations
 from assistant.feedback import Feedback
 from assistant.intake import Intake, recover
@@ -42,7 +44,18 @@ from assistant.reports import Reports
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
 
-ROUTES = (ask, search, documents, jobs, feedback, adapters, evaluations, metrics, health)
+ROUTES = (
+    ask,
+    search,
+    documents,
+    jobs,
+    feedback,
+    adapters,
+    evaluations,
+    backup,
+    metrics,
+    health,
+)
 
 
 def create_app(
@@ -127,6 +140,7 @@ def _build(
     intake = Intake(workspace.index, workspace.pipeline, jobs, uploads, workspace.home)
     if not workspace.shared:
         recover(jobs, uploads)
+        clear(workspace.home)
     workspace.assistant  # noqa: B018  # loads the language model
     if (queue := queue_of(workspace.engine)) is not None:
         observer.metrics.watch(queue)

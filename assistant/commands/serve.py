@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from assistant.backup import clear
 from assistant.config import Settings
 from assistant.gguf_file import resolve_gguf
 from assistant.intake import recover
@@ -138,6 +139,7 @@ def _put_right(settings: Settings) -> None:
     with open_workspace(settings) as workspace:
         workspace.index  # noqa: B018  # repairs what a killed process left
         recover(Jobs(workspace.registry.engine), Uploads(workspace.home / "uploads"))
+    clear(settings.home)
 
 
 def _check_keys(settings: Settings, host: str) -> None:

@@ -35,6 +35,7 @@ NEEDS = {
         "GET /metrics",
         "POST /api/documents/prune",
         "POST /api/evaluations",
+        "POST /api/backup",
         "POST /api/adapters/{name}/promote",
         "POST /api/adapters/{name}/rollback",
     },

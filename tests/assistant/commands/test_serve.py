@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from assistant.commands import serve
@@ -148,12 +149,12 @@ def test_several_workers_do_each_job_once_and_one_that_dies_is_replaced(tmp_path
         chroma_server.started(tmp_path / "chroma") as chroma,
         serving(tmp_path / "home", f"chroma:{chroma}", "--workers", "2") as (process, url),
     ):
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         with ThreadPoolExecutor(8) as pool:
             jobs = list(pool.map(lambda n: uploaded(url, n), range(8)))
-        workers = [pid for pid in children.read_text(encoding="utf-8").split() if is_worker(pid)]
+        children = psutil.Process(process.pid).children()
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
         assert len(workers) == 2
-        os.kill(int(workers[0]), signal.SIGKILL)
+        workers[0].kill()
         # A connection that the dead one had accepted is lost; the one that lives answers.
         transport = httpx.HTTPTransport(retries=3)
         with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
@@ -175,10 +176,6 @@ def followed(client: httpx.Client, job: str) -> dict[str, Any]:
     client.get(f"/api/jobs/{job}/events")
     body: dict[str, Any] = client.get(f"/api/jobs/{job}").json()
     return body
-
-
-def is_worker(pid: str) -> bool:
-    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 @contextmanager
