@@ -33,13 +33,19 @@ WIDE = {"width": 1280, "height": 860}
 NARROW = {"width": 360, "height": 740}
 
 
+SAID = {
+    "Sculpin 14": COVER,
+    "Anvil 240": COLLAR,
+    "Smew 3": "The gland of the Smew 3 is packed with grease.",
+    "Grebe 9": f"The hasp of the Grebe 9 is {HOSTILE} riveted.",
+}
+
+
 def reply(request: Request) -> str:
-    """Quote the first sentence of the evidence that is known; without evidence, guess."""
+    """Say the evidence's sentence about what the question names; without evidence, guess."""
     prompt = request.messages[-1].content
-    known = (COVER, COLLAR, "The gland of the Smew 3 is packed with grease.")
-    said = next((sentence for sentence in known if sentence in prompt), "It is 5 N.m.")
-    if HOSTILE in prompt:
-        said = f"The hasp of the Grebe 9 is {HOSTILE} riveted."
+    asked = max(SAID, key=prompt.rfind)  # the question stands at the end
+    said = SAID[asked] if SAID[asked] in prompt else "It is 5 N.m."
     if request.adapter is None:
         return said
     steps = ["Clear the cover.", "Tighten both screws."]
@@ -127,7 +133,7 @@ def browser() -> Iterator[Browser]:
     binary = shutil.which("chromium") or shutil.which("chromium-browser")
     if binary is None:
         pytest.skip("no chromium: .ci/packages installs it (apt-get install chromium)")
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=25_000)
     with sync_playwright() as playwright:
         # Without a sandbox of its own, so that it runs as root in a container; it loads our page.
         browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
@@ -151,7 +157,7 @@ def open_page(browser: Browser, tuned_site: Site) -> Iterator[Open]:
 
     def start(site: Site = tuned_site, path: str = "/", **options: Any) -> Page:
         context = browser.new_context(**{"viewport": WIDE, **options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(25_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", note)

@@ -94,7 +94,7 @@ def test_four_arms_answer_one_question_side_by_side(open_page: Open) -> None:
 def test_without_an_adapter_the_tuned_arms_say_so(open_page: Open, keyed_site: Site) -> None:
     page = open_page(keyed_site)
     enter(page, keyed_site.key("admin"))
-    expect(page.get_by_role("radio", name="Tuned")).to_be_disabled()
+    expect(page.get_by_role("radio", name="Tuned in your style")).to_be_disabled()
     expect(page.get_by_text("Tuned answers need an adapter")).to_be_visible()
     four = ask(page, mode="all")
     expect(page.get_by_role("status").filter(has_text="2 of 2")).to_be_visible()
@@ -168,7 +168,7 @@ def test_a_document_is_deleted_only_when_that_is_confirmed(page: Page) -> None:
 
 def enter(page: Page, key: str) -> None:
     dialog = page.get_by_role("dialog", name="This service asks for an access key")
-    dialog.get_by_label("Access key").fill(key)
+    dialog.get_by_label("Access key", exact=True).fill(key)
     page.keyboard.press("Enter")
 
 
@@ -186,7 +186,7 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(open_page: Open, keyed_site: 
     assert key not in page.url
     assert page.evaluate("document.cookie + JSON.stringify(localStorage)") == "{}"
     page.get_by_role("button", name="Forget the key").click()
-    expect(page.get_by_label("Access key")).to_be_visible()
+    expect(page.get_by_label("Access key", exact=True)).to_be_visible()
 
 
 def test_a_key_that_is_refused_leaves_the_reason_on_the_page(
@@ -245,10 +245,10 @@ def test_everything_goes_by_keyboard_alone(page: Page, tuned_site: Site) -> None
     press = page.keyboard.press
     expect(page.get_by_label("What would you like to know?")).to_be_focused()
     press("Tab")
-    expect(page.get_by_role("radio", name="Combined")).to_be_focused()
+    expect(page.get_by_role("radio", name="Combined tuned, with documents")).to_be_focused()
     press("ArrowLeft")
     press("ArrowLeft")
-    expect(page.get_by_role("radio", name="RAG")).to_be_checked()
+    expect(page.get_by_role("radio", name="RAG with your documents")).to_be_checked()
     press("Shift+Tab")
     page.keyboard.type(QUESTION)
     tuned_site.engine.go.clear()

@@ -138,5 +138,5 @@ def test_everybody_can_use_it(
 
 def test_the_key_dialog_can_be_used_by_everybody(open_page: Open, keyed_site: Site) -> None:
     page = open_page(keyed_site, viewport=NARROW)
-    expect(page.get_by_label("Access key")).to_be_focused()
+    expect(page.get_by_label("Access key", exact=True)).to_be_focused()
     check(page, "key")
