@@ -179,7 +179,7 @@ export class AnswerBox {
     if (citations.length) {
       showSources(this.sources, citations.map((c) => sourceItem(c, c.quote, true)), "Rests on");
     } else if (evidence.length && !body.abstained) {
-      showSources(this.sources, evidence.map((e) => sourceItem(e, e.text, false)), "Was shown, is not cited");
+      showSources(this.sources, evidence.map((e) => sourceItem(e, e.text, false)), "Shown to the model, not cited");
     } else {
       this.sources.replaceChildren();
     }

@@ -4,6 +4,7 @@ import { call, eventsOf, Problem, send } from "./client.js";
 import { at, make, problemBox } from "./element.js";
 
 const ENDED = ["done", "failed"];
+const lines = new Map(); // by the job's id: a job has one line, whoever began it
 
 function when(seconds) {
   return new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
@@ -28,6 +29,9 @@ export class JobLine {
 
   // Follows the job to its end; returns it, or null where the connection was lost.
   async follow(id) {
+    const twin = lines.get(id);
+    if (twin && twin !== this) twin.element.remove(); // the list was faster
+    lines.set(id, this);
     try {
       const response = await send(`/api/jobs/${encodeURIComponent(id)}/events`);
       for await (const [, job] of eventsOf(response)) {
@@ -84,13 +88,14 @@ export async function showJobs(onEnd) {
     if (error.status !== 403) throw error;
     return false;
   }
-  at("jobs").replaceChildren();
   for (const job of jobs) {
+    if (lines.has(job.id)) continue;
     const line = new JobLine(titleOf(job));
+    lines.set(job.id, line);
     line.show(job);
     at("jobs").append(line.element);
     if (!ENDED.includes(job.status)) line.follow(job.id).then(onEnd);
   }
-  at("jobs-part").hidden = jobs.length === 0;
+  at("jobs-part").hidden = at("jobs").children.length === 0;
   return true;
 }
