@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 
 from assistant.config import Settings, load
-from tests.bench import engine, index, ingestion, scale
+from tests.bench import choice, engine, index, ingestion, scale
 
 SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
+    "choice": choice.measure,
     "index": index.measure,
     "engine": engine.measure,
     "ingestion": ingestion.measure,
