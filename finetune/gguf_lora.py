@@ -1,7 +1,9 @@
 """A PEFT adapter as the GGUF LoRA that llama.cpp and Ollama load."""
 
+import difflib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -68,6 +70,43 @@ def write_gguf_lora(adapter: Path, shape: Shape, destination: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def check_architecture(shape: Shape) -> None:
+    """Refuse a base model that no adapter can be exported for.
+
+    Raises:
+        UsageError: names its architecture and those that are known.
+    """
+    if shape.architecture not in ARCHITECTURES:
+        raise UsageError(
+            f"The base model's architecture is {shape.architecture!r}, and an adapter can be "
+            f"exported for: {', '.join(ARCHITECTURES)}.",
+            hint="Set `base` in the recipe, or engine.model, to a model of a known architecture.",
+        )
+
+
+def check_targets(targets: Sequence[str], layers: Sequence[str]) -> None:
+    """Refuse targets that are no layers of the model, or have no place in a GGUF LoRA.
+
+    `layers` are the full names of the model's linear layers, as transformers calls them.
+
+    Raises:
+        UsageError: names them, and the nearest that there are.
+    """
+    carried = {layer.rpartition(".")[2] for layer in LAYERS}
+    known = sorted({name.rpartition(".")[2] for name in layers} & carried)
+    problems = []
+    for target in targets:
+        if target not in known:
+            near = difflib.get_close_matches(target, known, n=3, cutoff=0.5)
+            advice = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+            problems.append(f"{target!r} ({advice})")
+    if problems:
+        raise UsageError(
+            f"train.targets: the model has no such layers to adapt: {'; '.join(problems)}.",
+            hint='Write targets = "all-linear" to take every one.',
+        )
 
 
 def refuse_what_gguf_cannot_carry(config: dict[str, Any], shape: Shape, tensors: list[str]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
+from finetune.gguf_lora import Shape, permute
 from ingest.errors import UsageError
 from ingest.extras import require
 
@@ -61,6 +62,46 @@ def merge(
         part.replace(destination)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_tuned(
+    base: Path,
+    tuned: Mapping[str, Any],
+    shape: Shape,
+    destination: Path,
+    *,
+    weights: WeightType,
+) -> None:
+    """Write `base` with the weights `tuned`, which are named as transformers names them.
+
+    What `tuned` does not hold is the base's own; a head that shares the embedding's weights is
+    written as that.
+    """
+    gguf = require("gguf", extra="finetune")
+    reader = gguf.GGUFReader(base)
+    architecture = _field(reader, "general.architecture")
+    blocks = int(_field(reader, f"{architecture}.block_count"))
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, blocks)
+    matrices = {}
+    for name, tensor in tuned.items():
+        matrix = tensor.float().numpy()
+        if name.endswith("q_proj.weight"):
+            matrix = permute(matrix, shape.heads)
+        if name.endswith("k_proj.weight"):
+            matrix = permute(matrix, shape.kv_heads)
+        matrices[names.get_name(name, try_suffixes=(".weight",))] = matrix
+    if "output.weight" not in matrices:
+        matrices["output.weight"] = matrices["token_embd.weight"]
+    writer = gguf.GGUFWriter(destination, architecture)
+    _copy_metadata(reader, writer, weights)
+    for tensor in reader.tensors:
+        old = gguf.dequantize(tensor.data, tensor.tensor_type)
+        matrix = matrices.get(tensor.name, old)
+        _store(writer, tensor, matrix, weights, changed=matrix.ndim == 2)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def read_pairs(lora: Path, *, architecture: str) -> dict[str, Pair]:
@@ -124,15 +165,25 @@ def _add(writer: Any, tensor: Any, pair: Pair | None, weights: WeightType) -> No
     import gguf
     import numpy as np
 
+    matrix = gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
+    if pair is not None:
+        matrix = matrix + np.float32(pair.scale) * (pair.b @ pair.a)
+    _store(writer, tensor, matrix, weights, changed=pair is not None)
+
+
+def _store(
+    writer: Any, tensor: Any, matrix: Any, weights: WeightType, *, changed: bool = False
+) -> None:
+    """Add `matrix` in place of the base's `tensor`; vectors stay float32."""
+    import gguf
+    import numpy as np
+
     types = {
         "q8_0": gguf.GGMLQuantizationType.Q8_0,
         "f16": gguf.GGMLQuantizationType.F16,
         "f32": gguf.GGMLQuantizationType.F32,
     }
-    matrix = gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
-    if pair is not None:
-        matrix = matrix + np.float32(pair.scale) * (pair.b @ pair.a)
-    kept = tensor.tensor_type == gguf.GGMLQuantizationType.F32 and pair is None
+    kept = tensor.tensor_type == gguf.GGMLQuantizationType.F32 and not changed
     uneven = weights == "q8_0" and matrix.shape[-1] % ROUND != 0
     if kept or uneven or weights == "f32":
         writer.add_tensor(tensor.name, matrix.astype(np.float32))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from assistant.adapter import NAME
 from assistant.config import Section, explain, read_toml
@@ -37,6 +37,9 @@ class DataRecipe(Section):
 class TrainRecipe(Section):
     """How the adapter is trained."""
 
+    method: Literal["lora", "rslora", "full"] = "lora"
+    """`lora`, or `rslora`, whose scale is alpha / sqrt(rank); with `quantisation = "nf4"` they are
+    QLoRA. `full` trains all weights, for comparison, and makes a model instead of an adapter."""
     rank: int = Field(default=16, ge=1, le=256)
     """Rank of the low-rank matrices."""
     alpha: float = Field(default=32, gt=0)
@@ -45,6 +48,8 @@ class TrainRecipe(Section):
     """Dropout before each low-rank matrix, 0 to 1."""
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """Names of the layers that get an adapter; `all-linear` takes every one but the output head."""
+    assistant_only: bool = True
+    """Whether the answers alone are learnt; false learns the prompts as well."""
     learning_rate: float = Field(default=5e-4, gt=0)
     """Peak of the schedule."""
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
@@ -58,19 +63,57 @@ class TrainRecipe(Section):
     max_steps: int = Field(default=0, ge=0)
     """Most optimizer steps, whatever `epochs` says; 0 sets no limit."""
     batch_tokens: int = Field(default=2048, ge=1)
-    """Tokens of one optimizer step, padding excluded; a step holds at least one row."""
+    """Tokens of one optimizer step; it holds at least one row."""
     micro_batch_tokens: int = Field(default=1024, ge=1)
-    """Tokens that pass through the model together, padding included; bounds the memory."""
+    """Tokens that pass through the model together; bounds the memory."""
     window: int = Field(default=1024, ge=32)
     """Longest row, in tokens; longer rows are left out and counted."""
     quantisation: Literal["nf4", "none"] = "nf4"
     """`nf4` rounds the frozen weights to 4 bits (QLoRA); `none` leaves them as they are."""
+    double_quantisation: bool = True
+    """With `nf4`: round the scales of the blocks as well, to 8 bits."""
+    gradient_checkpointing: bool = False
+    """Keep one activation a layer and compute the rest again: less memory, a third more time."""
+    compute: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the frozen weights and of what passes through them; the adapter is always float32.
+    `auto` takes bfloat16 on a GPU and on a processor with instructions for it."""
     validations: int = Field(default=4, ge=1)
     """Times that the validation loss is measured, the start and the end included if above 1."""
     validation_rows: int = Field(default=24, ge=1)
     """Rows that the validation loss is measured on."""
+    patience: int = Field(default=0, ge=0)
+    """Measurements without a lower validation loss after which the run ends early; 0 never does."""
+    keep_best: bool = True
+    """Keep the weights with the lowest validation loss that was measured, not the last ones."""
+    samples: int = Field(default=2, ge=0, le=20)
+    """Validation prompts that are answered, greedily, whenever the validation loss is measured."""
+    sample_tokens: int = Field(default=48, ge=1)
+    """Longest such answer, in tokens."""
+    checkpoint_steps: int = Field(default=25, ge=1)
+    """Steps between checkpoints, from which `--resume` goes on."""
+    tracking: Literal["installed"] | tuple[Literal["tensorboard", "mlflow"], ...] = "installed"
+    """Trackers that get the losses besides metrics.jsonl; `installed` takes those that are there,
+    `[]` none."""
     seed: int = 0
-    """Decides the order of the rows and the first weights of the adapter."""
+    """Decides the order of the rows, the first weights of the adapter, and dropout."""
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _known(cls, method: Any) -> Any:
+        if method == "dora":
+            raise ValueError(
+                "DoRA cannot be exported: a GGUF LoRA has no place for its magnitudes, so it could "
+                "never be served as it was trained. Take 'lora' or 'rslora'"
+            )
+        if method == "qlora":
+            raise ValueError("QLoRA is method = 'lora' with quantisation = 'nf4'")
+        return method
+
+    @model_validator(mode="after")
+    def _trainable(self) -> "TrainRecipe":
+        if self.method == "full" and self.quantisation != "none":
+            raise ValueError("method 'full' trains the weights themselves: set quantisation 'none'")
+        return self
 
 
 class Recipe(Section):
@@ -78,6 +121,11 @@ class Recipe(Section):
 
     name: str = Field(pattern=NAME.pattern)
     """Name of the adapter and of its data set: lower-case letters, digits, '.', '_', '-'."""
+    base: str = ""
+    """The base model, named as `engine.model`; empty is the assistant's own."""
+    weights: str = ""
+    """What training reads, where it is not to unpack the base's GGUF file: a transformers folder
+    of the same model, `file:folder` or `hf:org/repo`."""
     data: DataRecipe
     train: TrainRecipe = TrainRecipe()
 

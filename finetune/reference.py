@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.engines.engine import Message
-from finetune.base_model import best_device, load_model, load_tokenizer, quiet
+from finetune.base_model import Compute, best_device, load_model, load_tokenizer, quiet
 from ingest.extras import require
 
 TOP = 5
@@ -50,7 +50,9 @@ class Reference:
         """Load the transformers folder `base` and the PEFT folder `adapter`."""
         peft = require("peft", extra="finetune")
         self.tokenizer = load_tokenizer(base)
-        model = load_model(base, quantisation="none", device=best_device())
+        device = best_device()
+        compute: Compute = "bfloat16" if device == "cuda" else "float32"
+        model = load_model(base, quantisation="none", device=device, compute=compute)
         with quiet():
             self._model = peft.PeftModel.from_pretrained(model, adapter).eval()
         self._prompt: list[int] = []

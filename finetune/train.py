@@ -1,29 +1,31 @@
-"""QLoRA training: batches in, a PEFT adapter and its loss curve out."""
+"""The training loop: steps in, trained weights and their loss curve out."""
 
 import ctypes
+import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from finetune.base_model import Device, quiet
-from finetune.batch import Row, Step, micro_batches, pad
-from finetune.loss import answer_loss, answer_tokens
+from finetune.batch import Row, Step, micro_batches
+from finetune.checkpoint import (
+    KEPT,
+    Point,
+    State,
+    load_checkpoint,
+    save_checkpoint,
+    write_tensors,
+)
+from finetune.gguf_lora import check_targets
+from finetune.journal import Journal
+from finetune.loop import Loop
+from finetune.memory import explain_memory
 from finetune.recipe import TrainRecipe
-from ingest.errors import GroundtuneError
+from ingest.errors import DivergedError, StoppedError
 from ingest.extras import require
-
-
-class Point(NamedTuple):
-    """One place of a loss curve."""
-
-    step: int
-    """Optimizer steps done; 0 is before the first."""
-    loss: float
-    """Nats per answer token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,18 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on while a run trains."""
+
+    report: Callable[[Progress], None] = lambda _: None
+    """Called after each step."""
+    sample: Callable[[], Sequence[Mapping[str, str]]] = tuple
+    """Called whenever the validation loss was measured; returns sample answers."""
+    stop: Callable[[], bool] = lambda: False
+    """Asked before each step; true ends the run behind a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a run measured."""
 
@@ -46,39 +60,48 @@ class Outcome:
     """One point a step."""
     validation: tuple[Point, ...]
     steps: int
+    """Done; fewer than planned where the run ended early."""
     rows: int
     """Counted once for each time they were trained on."""
     tokens: int
     """Trained on, prompts included, padding not."""
     seconds: float
     """Of the training steps alone, without the measurements of validation loss."""
+    kept: int
+    """The step whose weights are in `kept.safetensors`."""
 
 
-class DivergedError(GroundtuneError):
-    """The loss is no number any more."""
-
-    code = "diverged"
-
-
-def add_adapter(model: Any, recipe: TrainRecipe) -> Any:
+def add_adapter(model: Any, recipe: TrainRecipe, *, meta: bool = False) -> Any:
     """Return `model` as a PEFT model with a fresh adapter, which changes nothing yet.
 
-    The same seed gives the same first weights.
+    The same seed gives the same first weights. `meta` leaves the adapter without any, as those of
+    a model on the meta device are.
+
+    Raises:
+        UsageError: a target that the model does not have, or that cannot be exported.
     """
     import torch
 
     peft = require("peft", extra="finetune")
     targets = recipe.targets if isinstance(recipe.targets, str) else list(recipe.targets)
+    if isinstance(targets, list):
+        linear = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
+        check_targets(targets, linear)
     config = peft.LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=targets,
         task_type="CAUSAL_LM",
+        use_rslora=recipe.method == "rslora",
     )
+    if not getattr(model, "is_quantized", False):  # packed 4-bit weights have a layer of their own
+        from finetune.lora_product import LoraLinear
+
+        config._register_custom_module({torch.nn.Linear: LoraLinear})
     torch.manual_seed(recipe.seed)
     with quiet():
-        return peft.get_peft_model(model, config)
+        return peft.get_peft_model(model, config, low_cpu_mem_usage=meta)
 
 
 def train(
@@ -87,80 +110,153 @@ def train(
     validation: Sequence[Row],
     recipe: TrainRecipe,
     *,
-    padding_id: int,
     device: Device,
-    scratch: Path,
-    report: Callable[[Progress], None] = lambda _: None,
+    folder: Path,
+    name: str = "run",
+    watch: Watch | None = None,
 ) -> Outcome:
-    """Train the adapter of the PEFT `model` in place.
+    """Train `model` in place: the adapter of a PEFT model, or all of another.
 
-    `scratch` is a folder that the trainer may write to. `report` is called after each step.
+    `folder` holds the checkpoint that the run goes on from, if there is one, and gets those that it
+    writes, its journal, and at the end the weights to keep.
 
     Raises:
         DivergedError: a loss was not finite.
+        StoppedError: `watch` wanted so.
+        OutOfMemoryError: the memory did not suffice.
+        DiskFullError: a checkpoint could not be written.
     """
     keep_freed_memory()
-    from transformers.trainer_callback import PrinterCallback
-
-    with quiet():
-        trainer = _trainer_class()(
-            model=model,
-            args=_arguments(recipe, len(steps), device=device, scratch=scratch),
-            train_dataset=list(steps),
-            data_collator=_only_one,
-        )
-    trainer.remove_callback(PrinterCallback)  # progress goes through `report`
-    trainer.recorder = _Recorder(len(steps), padding_id, report)
+    loop = Loop(model, recipe, steps=len(steps), device=device)
+    found = load_checkpoint(folder)
+    state = State()
+    if found is not None:
+        state, weights, moments = found
+        loop.restore(weights, moments)
+    journal = None
+    if loop.writes:
+        journal = Journal(folder, recipe, name=name, step=state.step if found else -1)
+    run = _Run(loop, state, folder, journal, watch or Watch(), len(steps))
     held = micro_batches(validation, tokens=recipe.micro_batch_tokens)
-    moments = validation_moments(len(steps), recipe.validations)
-    curve: list[Point] = []
-
-    def measure(step: int) -> None:
-        if step in moments and held:
-            curve.append(Point(step, mean_loss(model, held, padding_id=padding_id)))
-
-    trainer.add_callback(_callback(measure))
-    model.train()
-    with quiet():
-        trainer.train()
-    seen: _Recorder = trainer.recorder
+    with explain_memory(recipe), quiet():
+        run.go(steps, held)
+    if journal is not None:
+        journal.close()
     return Outcome(
-        tuple(seen.points), tuple(curve), len(steps), seen.rows, seen.tokens, seen.seconds
+        tuple(state.train),
+        tuple(state.validation),
+        state.step,
+        state.rows,
+        state.tokens,
+        state.seconds,
+        state.kept,
     )
 
 
-def mean_loss(model: Any, batches: Sequence[Sequence[Row]], *, padding_id: int) -> float:
-    """Return the mean loss of `batches` in nats per answer token, without training on them."""
-    import torch
-
-    total, tokens = 0.0, 0
-    base = model.get_base_model()
-    with torch.no_grad(), _without_dropout(model):
-        for rows in batches:
-            batch = pad(rows, padding_id=padding_id)
-            batch = type(batch)(*(part.to(base.device) for part in batch))
-            total += answer_loss(base, batch).item()
-            tokens += answer_tokens(batch)
-    return total / tokens
+def measure_speed(
+    model: Any, steps: Sequence[Step], recipe: TrainRecipe, *, device: Device
+) -> float:
+    """Return how many tokens a second one micro-batch trains at; nothing is learnt from it."""
+    keep_freed_memory()
+    loop = Loop(model, recipe, steps=len(steps), device=device)
+    with explain_memory(recipe), quiet():
+        return loop.speed(steps[0][0])
 
 
-@contextmanager
-def _without_dropout(model: Any) -> Iterator[None]:
-    """Switch dropout off, and only that.
+class _Run:
+    """A run from its state to its end."""
 
-    `model.eval()` would do more: bitsandbytes then repacks its 4-bit weights on a CPU for a kernel
-    without a gradient, keeps them so, and all later training steps learn from wrong gradients.
-    """
-    from torch.nn import Dropout
+    def __init__(
+        self,
+        loop: Loop,
+        state: State,
+        folder: Path,
+        journal: Journal | None,
+        watch: Watch,
+        steps: int,
+    ) -> None:
+        self.loop = loop
+        self.state = state
+        self.folder = folder
+        self.journal = journal
+        self.watch = watch
+        self.steps = steps
+        self.moments = validation_moments(steps, loop.recipe.validations)
 
-    dropouts = [m for m in model.modules() if isinstance(m, Dropout) and m.training]
-    for module in dropouts:
-        module.eval()
-    try:
-        yield
-    finally:
-        for module in dropouts:
-            module.train()
+    def go(self, steps: Sequence[Step], held: Sequence[Sequence[Row]]) -> None:
+        state, recipe = self.state, self.loop.recipe
+        if not state.validation:
+            self._measure(held)
+        while state.step < len(steps) and not self._stale():
+            if self.loop.stop(self.watch.stop()):
+                self._save()
+                raise StoppedError(
+                    f"Stopped after step {state.step} of {len(steps)}; nothing is lost.",
+                    hint="Go on with: groundtune finetune CONFIG.toml --resume",
+                )
+            self._step(steps[state.step])
+            self._measure(held)
+            if state.step % recipe.checkpoint_steps == 0:
+                self._save()
+        if not state.kept or not recipe.keep_best:
+            self._keep()
+        self._save()
+
+    def _step(self, groups: Step) -> None:
+        state, number = self.state, self.state.step
+        began = time.perf_counter()
+        loss, norm = self.loop.step(number, groups)
+        seconds = time.perf_counter() - began
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise DivergedError(
+                f"The loss became {loss} in step {number + 1}, its gradient {norm}. The last "
+                f"checkpoint in {self.folder} is whole.",
+                hint="Lower train.learning_rate or raise train.batch_tokens, and begin again with "
+                "--restart.",
+            )
+        tokens = sum(len(row) for rows in groups for row in rows)
+        state.step += 1
+        state.train.append(Point(state.step, loss))
+        state.rows += sum(len(rows) for rows in groups)
+        state.tokens += tokens
+        state.seconds += seconds
+        if self.journal is not None:
+            rate = self.loop.learning_rate(number)
+            values = {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+            speed = {"tokens": tokens, "seconds": round(seconds, 3)}
+            self.journal.step(state.step, {**values, **speed})
+        self.watch.report(Progress(state.step, self.steps, loss, tokens))
+
+    def _measure(self, held: Sequence[Sequence[Row]]) -> None:
+        state = self.state
+        if state.step not in self.moments or not held:
+            return
+        loss = self.loop.mean_loss(held)
+        better = loss < state.lowest()
+        state.validation.append(Point(state.step, loss))
+        samples = () if self.loop.sharded else self.watch.sample()
+        if self.journal is not None:
+            self.journal.measured(state.step, loss, samples)
+        if state.step and better:
+            state.stale = 0
+            self._keep()
+        elif state.step:
+            state.stale += 1
+
+    def _stale(self) -> bool:
+        patience = self.loop.recipe.patience
+        return 0 < patience <= self.state.stale
+
+    def _keep(self) -> None:
+        self.state.kept = self.state.step
+        weights = self.loop.weights()
+        if self.loop.writes:
+            write_tensors(self.folder / KEPT, weights)
+
+    def _save(self) -> None:
+        weights, moments = self.loop.weights(), self.loop.moments()
+        if self.loop.writes:
+            save_checkpoint(self.folder, self.state, weights, moments)
 
 
 def validation_moments(steps: int, times: int) -> set[int]:
@@ -183,108 +279,3 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL("libc.so.6")
     libc.mallopt(mmap_threshold, 1 << 30)
     libc.mallopt(trim_threshold, (1 << 31) - 1)
-
-
-class _Recorder:
-    """Counts what passes through the trainer."""
-
-    def __init__(self, steps: int, padding_id: int, report: Callable[[Progress], None]) -> None:
-        self.steps = steps
-        self.padding_id = padding_id
-        self.report = report
-        self.points: list[Point] = []
-        self.rows = 0
-        self.tokens = 0
-        self.seconds = 0.0
-
-    def step_done(self, step: Step, loss: float, seconds: float) -> None:
-        tokens = sum(len(row) for rows in step for row in rows)
-        self.points.append(Point(len(self.points) + 1, loss))
-        self.rows += sum(len(rows) for rows in step)
-        self.tokens += tokens
-        self.seconds += seconds
-        self.report(Progress(len(self.points), self.steps, loss, tokens))
-
-
-def _trainer_class() -> type[Any]:
-    import torch
-    from torch.utils.data import SequentialSampler
-    from transformers import Trainer
-
-    class StepTrainer(Trainer):
-        """A Trainer whose batch is a whole optimizer step: a list of micro-batches.
-
-        The micro-batches differ in size, so each one's loss is weighted by its answer tokens: the
-        gradient is that of the step's mean, however it was cut.
-        """
-
-        recorder: _Recorder
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            ordered: Any = self.train_dataset if train_dataset is None else train_dataset
-            return SequentialSampler(ordered)  # shuffled when the steps were planned
-
-        def training_step(
-            self, model: Any, inputs: Any, num_items_in_batch: Any = None
-        ) -> torch.Tensor:
-            began = time.perf_counter()
-            model.train()
-            batches = [pad(rows, padding_id=self.recorder.padding_id) for rows in inputs]
-            tokens = sum(answer_tokens(batch) for batch in batches)
-            mean = torch.zeros((), device=self.args.device)
-            base = self.accelerator.unwrap_model(model).get_base_model()
-            for batch in batches:
-                on_device = type(batch)(*(part.to(self.args.device) for part in batch))
-                loss = answer_loss(base, on_device) / tokens
-                if not torch.isfinite(loss):
-                    raise DivergedError(
-                        f"The loss became {loss.item()} in step {len(self.recorder.points) + 1}.",
-                        hint="Lower train.learning_rate or raise train.batch_tokens.",
-                    )
-                self.accelerator.backward(loss)
-                mean += loss.detach()
-            self.recorder.step_done(inputs, mean.item(), time.perf_counter() - began)
-            return mean
-
-    return StepTrainer
-
-
-def _arguments(recipe: TrainRecipe, steps: int, *, device: Device, scratch: Path) -> Any:
-    from transformers import TrainingArguments
-
-    return TrainingArguments(
-        output_dir=str(scratch),
-        max_steps=steps,
-        per_device_train_batch_size=1,  # one item is one step
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=round(recipe.warmup * steps),
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=1.0,
-        optim="adamw_torch",
-        seed=recipe.seed,
-        use_cpu=device == "cpu",
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        report_to=[],
-    )
-
-
-def _callback(measure: Callable[[int], None]) -> Any:
-    from transformers import TrainerCallback
-
-    class Measure(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            measure(0)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            measure(state.global_step)
-
-    return Measure()
-
-
-def _only_one(items: list[Step]) -> Step:
-    return items[0]

@@ -1,18 +1,18 @@
 """A whole fine-tuning run: a data set in, a version of an adapter in the workspace out."""
 
 import json
-import resource
 import shutil
-import sys
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from assistant.adapter import Adapter, AdapterStore
 from finetune.base_model import (
+    Compute,
+    Device,
+    best_compute,
     best_device,
     load_model,
     load_tokenizer,
@@ -20,13 +20,24 @@ from finetune.base_model import (
     shape_of,
     training_folder,
 )
-from finetune.batch import encode, fit, plan_steps
-from finetune.card import adapter_card, draw_losses
+from finetune.batch import Fitting, Step, answers_and_prompts, encode, fit, plan_steps
+from finetune.card import adapter_card, draw_losses, write_page
+from finetune.checkpoint import KEPT, room_for
 from finetune.dataset import Dataset, package_versions
-from finetune.gguf_lora import write_gguf_lora
+from finetune.estimate import Estimate, check_memory, estimate, remembered_speed
+from finetune.gguf_lora import Shape, check_architecture, write_gguf_lora
+from finetune.journal import METRICS, SAMPLES, trackers
+from finetune.memory import explain_memory, peak_memory
+from finetune.merge import write_tuned
+from finetune.processes import Processes
 from finetune.recipe import Recipe
-from finetune.train import Outcome, Progress, add_adapter, train
-from ingest.model_file import sha256_of
+from finetune.run_folder import begin, run_folder, run_id
+from finetune.sample import sample_answers
+from finetune.train import Outcome, Watch, add_adapter, measure_speed, train
+from ingest.model_file import resolve, sha256_of
+
+MODEL = "model.gguf"
+"""What full tuning makes: a model to serve instead of the base, at q8_0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,79 +51,79 @@ class Base:
     prompt_fingerprint: str
 
 
-def tune(
-    recipe: Recipe,
-    dataset: Dataset,
-    base: Base,
-    store: AdapterStore,
-    *,
-    now: datetime,
-    report: Callable[[Progress], None] = lambda _: None,
-) -> Adapter:
-    """Train an adapter and put it into `store` as the next version of its name.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run before its model is loaded."""
 
-    It becomes visible whole or not at all: everything is written in a hidden folder beside the
-    versions, which gets its name at the end.
+    recipe: Recipe
+    base: Base
+    dataset: Dataset
+    source: Path
+    """The transformers folder of the base model."""
+    tokenizer: Any
+    shape: Shape
+    rows: Fitting
+    held: Fitting
+    steps: list[Step]
+    device: Device
+    compute: Compute
+
+    def model(self, *, placed: bool = True) -> Any:
+        """Return the model with what is to be trained, loaded.
+
+        Raises:
+            OutOfMemoryError: the memory did not suffice.
+        """
+        train = self.recipe.train
+        full = train.method == "full"
+        with explain_memory(train):
+            model = load_model(
+                self.source,
+                quantisation=train.quantisation,
+                double=train.double_quantisation,
+                device=self.device,
+                # What is trained itself must not be rounded at each step.
+                compute="float32" if full else self.compute,
+                placed=placed,
+            )
+            return model if full else add_adapter(model, train)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what must not change while a run is interrupted."""
+        return {
+            "base": self.base.name,
+            "base_sha256": self.base.sha256,
+            "prompt_fingerprint": self.base.prompt_fingerprint,
+            "dataset": {
+                "name": self.dataset.folder.name,
+                "sha256": self.dataset.manifest["sha256"],
+            },
+            "recipe": self.recipe.dump(),
+        }
+
+
+def plan(recipe: Recipe, dataset: Dataset, base: Base) -> Plan:
+    """Read the rows and lay out every step of the run.
 
     Raises:
+        UsageError: an architecture that no adapter can be exported for.
         DataError: no row fits the window.
-        DivergedError: the loss was no number.
-        MissingExtraError: a package of the `finetune` extra is not installed.
+        MissingExtraError: a package of the `finetune` extra, or a tracker, is not installed.
     """
-    store.next_version(recipe.name)  # a bad name fails before the training, not after
-    versions = store.folder / recipe.name
-    versions.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".training-", dir=versions))
-    try:
-        facts = _train_into(part, recipe, dataset, base, report)
-        version = store.next_version(recipe.name)
-        manifest = {
-            "name": recipe.name,
-            "version": version,
-            "created": now.isoformat(timespec="seconds"),
-            "base": base.name,
-            "base_sha256": base.sha256,
-            "prompt_fingerprint": base.prompt_fingerprint,
-            "dataset": {"name": dataset.folder.name, "sha256": dataset.manifest["sha256"]},
-            "recipe": recipe.dump(),
-            **facts,
-            "seed": recipe.train.seed,
-            "packages": package_versions(),
-            "lora_sha256": sha256_of(part / "lora.gguf"),
-            "parity": None,
-        }
-        (part / "README.md").write_text(adapter_card(manifest), encoding="utf-8")
-        write_manifest(part, manifest)
-        part.chmod(0o755)
-        part.rename(versions / version)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return Adapter(recipe.name, version, versions / version, manifest)
+    from transformers import AutoConfig
 
-
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write `manifest.json` into `folder` in one stroke."""
-    part = folder / ".manifest.part"
-    part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(folder / "manifest.json")
-
-
-def _train_into(
-    folder: Path,
-    recipe: Recipe,
-    dataset: Dataset,
-    base: Base,
-    report: Callable[[Progress], None],
-) -> dict[str, Any]:
     options = recipe.train
-    source = training_folder(base.file, base.sha256)
+    trackers(options)
+    source = resolve(recipe.weights) if recipe.weights else training_folder(base.file, base.sha256)
+    shape = shape_of(AutoConfig.from_pretrained(source, local_files_only=True))
+    check_architecture(shape)
+    device = best_device()
     tokenizer = load_tokenizer(source)
-    rows = fit([encode(tokenizer, e) for e in dataset.train], window=options.window, what="train")
-    held = fit(
-        [encode(tokenizer, e) for e in dataset.validation],
-        window=options.window,
-        what="validation",
-    )
+    encoded = [encode(tokenizer, e) for e in dataset.train]
+    if not options.assistant_only:
+        encoded = [answers_and_prompts(row) for row in encoded]
+    held = [encode(tokenizer, e) for e in dataset.validation]
+    rows = fit(encoded, window=options.window, what="train")
     steps = plan_steps(
         rows.rows,
         epochs=options.epochs,
@@ -121,54 +132,198 @@ def _train_into(
         micro_batch_tokens=options.micro_batch_tokens,
         seed=options.seed,
     )
-    device = best_device()
-    model = load_model(source, quantisation=options.quantisation, device=device)
-    shape = shape_of(model.config)
-    model = add_adapter(model, options)
-    scratch = folder / "scratch"
+    return Plan(
+        recipe,
+        base,
+        dataset,
+        source,
+        tokenizer,
+        shape,
+        rows,
+        fit(held, window=options.window, what="validation"),
+        steps,
+        device,
+        best_compute(device) if options.compute == "auto" else options.compute,
+    )
+
+
+def foresee(planned: Plan, store: AdapterStore, *, ignore_memory: bool) -> Estimate:
+    """Return what the run will take; its speed is that of the newest run like it, if any.
+
+    Raises:
+        OutOfMemoryError: more than there is, and `ignore_memory` does not say to try.
+        UsageError: a target that the model does not have.
+    """
+    options = planned.recipe.train
+    found = estimate(
+        planned.source, options, planned.steps, device=planned.device, compute=planned.compute
+    )
+    if not ignore_memory:
+        check_memory(found, options, planned.device)
+    manifests = [adapter.manifest for adapter in store.list()]
+    speed, where = remembered_speed(
+        manifests,
+        planned.base.sha256,
+        options,
+        device=planned.device,
+        compute=planned.compute,
+    )
+    return replace(found, tokens_per_second=speed, speed_from=where)
+
+
+def with_speed(planned: Plan, found: Estimate, model: Any) -> Estimate:
+    """Return `found` with a speed; where none is known, one micro-batch measures it."""
+    if found.tokens_per_second:
+        return found
+    speed = measure_speed(
+        model,
+        planned.steps,
+        planned.recipe.train,
+        device=planned.device,
+    )
+    return replace(found, tokens_per_second=speed, speed_from="one micro-batch")
+
+
+def tune(
+    planned: Plan,
+    store: AdapterStore,
+    processes: Processes,
+    *,
+    now: datetime,
+    resume: bool = False,
+    restart: bool = False,
+    ignore_memory: bool = False,
+    announce: Callable[[Estimate], None] = lambda _: None,
+    watch: Watch | None = None,
+) -> Adapter | None:
+    """Train an adapter and put it into `store` as the next version of its name.
+
+    It becomes visible whole or not at all: a hidden folder beside the versions holds the run until
+    the adapter in it gets its name. An interrupted run stays there, to be resumed. Of several
+    processes the leader returns the adapter and the others None.
+
+    Raises:
+        ConflictError: an interrupted run is there, and neither `resume` nor `restart` was said.
+        MismatchError: it is to be resumed with other inputs.
+        TrainingError: the run ended early; what it had is kept.
+    """
+    recipe = planned.recipe
+    store.next_version(recipe.name)  # a bad name fails before the training, not after
+    versions = store.folder / recipe.name
+    expected = foresee(planned, store, ignore_memory=ignore_memory)
+    folder = run_folder(versions)
+    if processes.lead:
+        begin(versions, planned.facts(), resume=resume, restart=restart)
+    processes.told("the run's folder is there")
+    model = planned.model(placed=not processes.sharded)
+    if processes.alone:
+        expected = with_speed(planned, expected, model)
+    if processes.lead:
+        announce(expected)
     outcome = train(
         model,
-        steps,
-        held.rows[: options.validation_rows],
-        options,
-        padding_id=tokenizer.pad_token_id,
-        device=device,
-        scratch=scratch,
-        report=report,
+        planned.steps,
+        planned.held.rows[: recipe.train.validation_rows],
+        recipe.train,
+        device=planned.device,
+        folder=folder,
+        name=recipe.name,
+        watch=_sampling(watch or Watch(), planned, model),
     )
-    shutil.rmtree(scratch, ignore_errors=True)
+    if not processes.lead:
+        return None
+    part = folder / "adapter"
+    version = store.next_version(recipe.name)
+    head = {"name": recipe.name, "version": version, "created": now.isoformat(timespec="seconds")}
+    with room_for(part):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        made = _export(planned, model, folder / KEPT, part)
+        manifest = {
+            **head,
+            **planned.facts(),
+            **_facts(planned, outcome, expected, made),
+            "run": run_id(folder),
+        }
+        for name in (METRICS, SAMPLES):
+            if (folder / name).is_file():
+                shutil.copy(folder / name, part / name)
+        if (folder / "tensorboard").is_dir():
+            shutil.copytree(folder / "tensorboard", part / "tensorboard")
+        draw_losses(outcome, part / "losses.png")
+        write_page(manifest, outcome, part)
+        (part / "README.md").write_text(adapter_card(manifest), encoding="utf-8")
+        write_manifest(part, manifest)
+        part.rename(versions / version)
+    shutil.rmtree(folder, ignore_errors=True)
+    return Adapter(recipe.name, version, versions / version, manifest)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write `manifest.json` into `folder` in one stroke."""
+    part = folder / ".manifest.part"
+    part.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(folder / "manifest.json")
+
+
+def _sampling(watch: Watch, planned: Plan, model: Any) -> Watch:
+    options = planned.recipe.train
+    rows = planned.held.rows[: options.samples]
+
+    def sample() -> list[dict[str, str]]:
+        return sample_answers(model, planned.tokenizer, rows, max_tokens=options.sample_tokens)
+
+    return replace(watch, sample=sample)
+
+
+def _export(planned: Plan, model: Any, kept: Path, folder: Path) -> Path:
+    """Write what was trained into `folder` and return the file that is served."""
+    from safetensors.torch import load_file
+
+    weights = load_file(kept)
+    if planned.recipe.train.method == "full":
+        write_tuned(planned.base.file, weights, planned.shape, folder / MODEL, weights="q8_0")
+        return folder / MODEL
     with quiet():
         # The machine's path of the base says nothing elsewhere; its name does.
-        model.peft_config["default"].base_model_name_or_path = base.name
-        model.save_pretrained(folder, save_embedding_layers=False)
-    write_gguf_lora(folder, shape, folder / "lora.gguf")
-    draw_losses(outcome, folder / "losses.png")
-    return _facts(outcome, device, len(rows.rows), rows.too_long, len(held.rows))
+        model.peft_config["default"].base_model_name_or_path = planned.base.name
+        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+    write_gguf_lora(folder, planned.shape, folder / "lora.gguf")
+    return folder / "lora.gguf"
 
 
-def _facts(
-    outcome: Outcome, device: str, rows: int, too_long: int, validation_rows: int
-) -> dict[str, Any]:
+def _facts(planned: Plan, outcome: Outcome, expected: Estimate, made: Path) -> dict[str, Any]:
+    speed = round(outcome.tokens / outcome.seconds, 1)
     return {
+        "kind": "model" if planned.recipe.train.method == "full" else "adapter",
         "counts": {
-            "train_rows": rows,
-            "train_rows_too_long": too_long,
-            "validation_rows": validation_rows,
+            "train_rows": len(planned.rows.rows),
+            "train_rows_too_long": planned.rows.too_long,
+            "validation_rows": len(planned.held.rows),
             "rows_trained_on": outcome.rows,
             "tokens_trained_on": outcome.tokens,
             "steps": outcome.steps,
+            "steps_planned": len(planned.steps),
+            "step_kept": outcome.kept,
         },
         "losses": {
             "train": [[p.step, round(p.loss, 4)] for p in outcome.train],
             "validation": [[p.step, round(p.loss, 4)] for p in outcome.validation],
         },
-        "device": device,
+        "device": planned.device,
+        "compute": "float32" if planned.recipe.train.method == "full" else planned.compute,
         "seconds": round(outcome.seconds, 1),
-        "tokens_per_second": round(outcome.tokens / outcome.seconds, 1),
-        "peak_memory_mb": _peak_memory_mb(),
+        "tokens_per_second": speed,
+        "peak_memory_mb": peak_memory(planned.device) // 1_000_000,
+        "estimate": expected.body(),
+        "measured": {
+            "memory_mb": round(peak_memory(planned.device) / 1_000_000),
+            "result_mb": round(made.stat().st_size / 1_000_000, 1),
+            "seconds": round(outcome.seconds, 1),
+            "tokens_per_second": speed,
+        },
+        "seed": planned.recipe.train.seed,
+        "packages": package_versions(),
+        "parity": None,
+        "lora_sha256" if made.name == "lora.gguf" else "model_sha256": sha256_of(made),
     }
-
-
-def _peak_memory_mb() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, KiB elsewhere

@@ -18,6 +18,11 @@
   + EngineError                the language model failed: HTTP 502
     - EngineUnavailableError   it is not there, or its queue is full: HTTP 503
   + StoreError                 the index could not be read or written: HTTP 503
+  + TrainingError              a training run ended early; its last checkpoint is whole
+    - DivergedError            the loss is no number any more
+    - OutOfMemoryError         the machine has less memory than the run needs
+    - DiskFullError            a file of the run could not be written
+    - StoppedError             it was asked to end: exit code 130
   + GateError                  a gate did not pass: exit code 3
 
 A message says what we got and what we expected; `hint` is the command or the change that mends it.
@@ -162,6 +167,37 @@ class StoreError(GroundtuneError):
 
     code = "store_unavailable"
     http_status = 503
+
+
+class TrainingError(GroundtuneError):
+    """A training run ended before its last step; its last checkpoint is whole."""
+
+    code = "training_failed"
+
+
+class DivergedError(TrainingError):
+    """The loss is no number any more."""
+
+    code = "diverged"
+
+
+class OutOfMemoryError(TrainingError):
+    """The machine has less memory than the run needs."""
+
+    code = "out_of_memory"
+
+
+class DiskFullError(TrainingError):
+    """A file of the run could not be written."""
+
+    code = "disk_full"
+
+
+class StoppedError(TrainingError):
+    """The run was asked to end."""
+
+    code = "stopped"
+    exit_code = 130
 
 
 class GateError(GroundtuneError):

@@ -1,0 +1,52 @@
+"""A run that is killed, and a run in two processes, against the same run undisturbed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+Runs = tuple[Path, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("runs")
+    command = [sys.executable, "-m", "tests.finetune.interruptions", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, json.loads(done.stdout.splitlines()[-1])
+
+
+def adapter(folder: Path, name: str) -> Path:
+    return folder / name / "adapters" / "house" / "v1"
+
+
+def test_a_killed_run_shows_nothing_and_ends_with_the_same_bytes_once_resumed(runs: Runs) -> None:
+    folder, found = runs
+    assert found["codes"]["killed"] == [-9]
+    assert found["seen"] == []
+    assert found["codes"]["resumed"] == found["codes"]["whole"] == [0]
+    for file in ("adapter_model.safetensors", "lora.gguf"):
+        whole, killed = (adapter(folder, name) / file for name in ("whole", "killed"))
+        assert killed.read_bytes() == whole.read_bytes()
+    losses = [
+        json.loads((adapter(folder, name) / "manifest.json").read_text())["losses"]
+        for name in ("whole", "killed")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_two_processes_train_what_one_trains(runs: Runs) -> None:
+    folder, found = runs
+    assert found["codes"]["pair"] == [0, 0]
+    one, two = (
+        load_file(adapter(folder, name) / "adapter_model.safetensors") for name in ("alone", "pair")
+    )
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-2, atol=1e-3)
