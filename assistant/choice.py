@@ -19,8 +19,7 @@ from ingest.errors import DataError, MismatchError, NotFoundError
 FILE = "questions.safetensors"
 TENSOR = "questions"
 NEAREST = 3
-"""Training questions whose mean cosine is an adapter's score. One alone may be near by chance, and
-a centroid stands between the kinds of questions of a data set (`docs/adapters.md` has figures)."""
+"""Training questions that speak for an adapter: one alone may be near by chance."""
 
 log = logging.getLogger(__name__)
 
@@ -127,12 +126,16 @@ class Chooser:
 
 
 def similarity(vector: NDArray[np.float32], rows: NDArray[np.float32]) -> float:
-    """Return the mean cosine of `vector` (dimension,) to the nearest of `rows`, -1 to 1.
+    """Return how near `vector` (dimension,) is to `rows` (questions, dimension), -1 to 1.
 
-    Both have L2 norm 1; rows is (questions, dimension).
+    The mean of its cosine to their centroid, which knows the subject, and of its mean cosine to the
+    three nearest, which know the kind of question: `docs/adapters.md` has figures for each alone.
+    All have L2 norm 1.
     """
-    cosines = np.sort(rows @ vector)[-NEAREST:]
-    return float(cosines.mean())
+    centroid = rows.mean(axis=0)
+    subject = float(centroid @ vector / np.linalg.norm(centroid))
+    kind = float(np.sort(rows @ vector)[-NEAREST:].mean())
+    return (subject + kind) / 2
 
 
 def trained_questions(train: Path) -> list[str]:

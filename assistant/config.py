@@ -152,8 +152,9 @@ class AnswerSettings(VoiceSettings):
     """The adapter of tuned answers where a request names none: a name, `name:version`, or `auto`,
     which takes the one whose training questions are nearest to the question. Empty takes the one in
     production, or the newest."""
-    adapter_similarity: float = Field(default=0.4, ge=-1, le=1)
-    """With `auto`, no adapter answers where the nearest one is less similar than this (cosine)."""
+    adapter_similarity: float = Field(default=0.31, ge=-1, le=1)
+    """With `auto`, no adapter answers where the nearest one is less similar than this (cosine).
+    `groundtune eval choice` finds the value for your adapters."""
 
 
 class LimitSettings(Section):

@@ -1,4 +1,4 @@
-"""`groundtune eval run CONFIG.toml`, `eval compare A B [--gate]`, `eval questions`, `eval open`."""
+"""`groundtune eval run|compare|questions|retrieval|choice|obedience|open`."""
 
 import argparse
 import webbrowser
@@ -18,7 +18,9 @@ HTML = "report.html"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of the command `eval`."""
     actions = parser.add_subparsers(
-        dest="action", required=True, metavar="run|compare|questions|retrieval|open"
+        dest="action",
+        required=True,
+        metavar="run|compare|questions|retrieval|choice|obedience|open",
     )
     run_ = actions.add_parser("run", help="answer the questions by every arm and report")
     run_.add_argument("recipe", type=Path, metavar="CONFIG.toml", help="questions and arms")
@@ -58,6 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     retrieval_.add_argument(
         "--baseline", action="store_true", help="score plain reciprocal-rank fusion as well"
     )
+    choice_ = actions.add_parser(
+        "choice", help="how well questions find their adapter, and the threshold that serves best"
+    )
+    choice_.add_argument(
+        "sets", nargs="+", metavar="NAME=FILE", help="questions for an adapter, or for none"
+    )
+    obedience_ = actions.add_parser(
+        "obedience", help="whether an adapter follows evidence that contradicts its training"
+    )
+    obedience_.add_argument("adapter", nargs="?", metavar="ADAPTER", help="default: the newest")
+    obedience_.add_argument("--rows", type=int, default=80, metavar="N", help="rows asked again")
+    obedience_.add_argument("--out", type=Path, metavar="FILE", help="keep the answers, JSONL")
+    for action in (choice_, obedience_):
+        action.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw")
     open_ = actions.add_parser("open", help="show a report in the browser and print its path")
     open_.add_argument("run", metavar="RUN", help="a report folder, its name, or 'latest'")
 
@@ -74,11 +90,9 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         return _compare(args, settings)
     if args.action == "questions":
         return questions_command.run(args, settings)
-    if args.action == "retrieval":
-        from eval.retrieval import evaluate_retrieval
-
-        return evaluate_retrieval(args.folder, settings, whole=args.whole, baseline=args.baseline)
-    return _run(args, settings)
+    if args.action == "run":
+        return _run(args, settings)
+    return _measure(args, settings)
 
 
 def render(result: Mapping[str, Any]) -> str:
@@ -93,6 +107,14 @@ def render(result: Mapping[str, Any]) -> str:
         from eval.retrieval import render as table
 
         return table(result)
+    if "fitted" in result:
+        from eval.choice import render as found
+
+        return found(result)
+    if "obedience" in result:
+        from eval.obedience import render as obeyed
+
+        return obeyed(result)
     if "sentences" not in result:
         return str(result["html"])
     lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]
@@ -131,6 +153,26 @@ def _run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         open_workspace(settings) as workspace,
     ):
         return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out, cluster=cluster)
+
+
+def _measure(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Measure one part: search, the choice of an adapter, or its obedience."""
+    if args.action == "retrieval":
+        from eval.retrieval import evaluate_retrieval
+
+        return evaluate_retrieval(args.folder, settings, whole=args.whole, baseline=args.baseline)
+    from assistant.workspace import open_workspace
+
+    with open_workspace(settings) as workspace:
+        if args.action == "choice":
+            from eval.choice import evaluate_choice
+
+            return evaluate_choice(args.sets, workspace, seed=args.seed)
+        from eval.obedience import evaluate_obedience
+
+        return evaluate_obedience(
+            workspace, args.adapter, rows=args.rows, seed=args.seed, out=args.out
+        )
 
 
 def _compare(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:

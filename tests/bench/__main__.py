@@ -9,7 +9,17 @@ import sys
 from collections.abc import Callable, Iterator
 
 from assistant.config import Settings, load
-from tests.bench import engine, evaluation, index, ingestion, injection, scale, service, tuning
+from tests.bench import (
+    choice,
+    engine,
+    evaluation,
+    index,
+    ingestion,
+    injection,
+    scale,
+    service,
+    tuning,
+)
 
 SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "index": index.measure,
@@ -20,6 +30,7 @@ SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "injection": injection.measure,
     "tuning": tuning.measure,
     "evaluation": evaluation.measure,
+    "choice": choice.measure,
 }
 
 

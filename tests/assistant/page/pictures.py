@@ -1,7 +1,7 @@
 """Pictures of the page for the README, of a service that runs on the sample company's workspace.
 
-    make demo && make serve
-    .venv/bin/python -m tests.assistant.page.pictures http://127.0.0.1:8000
+make demo && make serve
+.venv/bin/python -m tests.assistant.page.pictures http://127.0.0.1:8000
 """
 
 import io
@@ -21,9 +21,7 @@ def ask(page: Page, mode: str, answers: int) -> None:
     page.locator(f"input[name=mode][value={mode}]").check()
     page.locator("#question").fill(QUESTION)
     page.locator("#send").click()
-    page.wait_for_function(
-        "n => document.querySelectorAll('.feedback').length === n", arg=answers
-    )
+    page.wait_for_function("n => document.querySelectorAll('.feedback').length === n", arg=answers)
     page.locator("#question").blur()
 
 
