@@ -105,10 +105,10 @@ def micro_batches(rows: Sequence[Row], *, tokens: int) -> list[list[Row]]:
 
     A row longer than `tokens` gets a group of its own.
     """
-    groups: list[list[Row]] = [[]]
+    groups: list[list[Row]] = []
     held = 0
     for row in rows:
-        if groups[-1] and held + len(row) > tokens:
+        if not groups or held + len(row) > tokens:
             groups.append([])
             held = 0
         groups[-1].append(row)
