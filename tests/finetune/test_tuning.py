@@ -26,6 +26,7 @@ from ingest.errors import (
     ConflictError,
     DiskFullError,
     MismatchError,
+    MissingModelError,
     OutOfMemoryError,
     StoppedError,
     UsageError,
@@ -261,3 +262,27 @@ def test_recomputing_activations_trains_the_same(tmp_path: Path) -> None:
         for recompute in (False, True)
     ]
     assert needs[1] < 0.7 * needs[0]
+
+
+def test_a_model_that_cannot_be_trained_says_why(tmp_path: Path) -> None:
+    tiny_plan(tmp_path)
+    for file in (tmp_path / "model").glob("chat_template*"):
+        file.unlink()
+    with pytest.raises(UsageError, match="no chat template"):
+        tiny_plan(tmp_path)
+    path = tmp_path / "model" / "config.json"
+    changed = {**json.loads(path.read_text(encoding="utf-8")), "model_type": "nonesuch"}
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    with pytest.raises(UsageError, match="cannot be fine-tuned.*nonesuch"):
+        tiny_plan(tmp_path)
+    path.unlink()
+    with pytest.raises(MissingModelError, match=r"(?s)not on this machine.*hf download"):
+        tiny_plan(tmp_path)
+
+
+def test_tensorboard_gets_the_losses_where_it_is_installed(tmp_path: Path) -> None:
+    adapter = tuned(tmp_path, tracking=("tensorboard",), max_steps=2, validations=1, samples=0)
+    (events,) = (adapter.folder / "tensorboard").glob("events.*")
+    content = events.read_bytes()
+    for name in (b"train/loss", b"train/learning_rate", b"validation/loss"):
+        assert name in content
