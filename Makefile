@@ -1,4 +1,4 @@
-.PHONY: install demo serve test lint types check bench
+.PHONY: install demo serve test lint types check bench bench-claims
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -31,3 +31,6 @@ check: lint types test   ## all that must hold before a change lands
 
 bench: install   ## speed as ratios against the raw libraries
 	$(BIN)/python -m tests.bench
+
+bench-claims: install   ## what full tuning, LoRA and QLoRA take: measured here, computed for 7B to 70B
+	$(BIN)/python -m tests.bench.claims

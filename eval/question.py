@@ -3,7 +3,7 @@
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,10 @@ def clusters_of(questions: Sequence[Question]) -> dict[str, str]:
 def sample(questions: Sequence[Question], n: int, *, seed: int) -> list[Question]:
     """Return `n` of `questions` (all, when there are not more), each kind in its fair share.
 
-    The draw depends on the ids and the seed alone, not on the order of the file; the result is in
-    file order. No kind is left out while `n` is at least the number of kinds.
+    Within a kind every document gives one question before any gives a second: answers about one
+    document stand and fall together, so more documents tell more. The draw depends on the ids, the
+    documents and the seed alone, not on the order of the file; the result is in file order. No
+    kind is left out while `n` is at least the number of kinds.
 
     Raises:
         UsageError: `n` is below 1.
@@ -171,10 +173,22 @@ def sample(questions: Sequence[Question], n: int, *, seed: int) -> list[Question
     for question in sorted(questions, key=lambda q: q.id):
         pools[question.kind].append(question.id)
     shares = _shares({kind: len(ids) for kind, ids in pools.items()}, n)
+    clusters = clusters_of(questions)
     chosen: set[str] = set()
     for kind, ids in pools.items():
-        chosen.update(random.Random(f"{seed}:{kind}").sample(ids, shares[kind]))
+        random.Random(f"{seed}:{kind}").shuffle(ids)
+        chosen.update(_spread(ids, clusters)[: shares[kind]])
     return [question for question in questions if question.id in chosen]
+
+
+def _spread(ids: Sequence[str], clusters: Mapping[str, str]) -> list[str]:
+    """Return `ids` with the first of every cluster in front, then the second of each, ..."""
+    met: Counter[str] = Counter()
+    rounds = {}
+    for name in ids:
+        rounds[name] = met[clusters[name]]
+        met[clusters[name]] += 1
+    return sorted(ids, key=lambda name: rounds[name])
 
 
 def _shares(sizes: dict[str, int], n: int) -> dict[str, int]:

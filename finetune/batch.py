@@ -1,4 +1,4 @@
-"""Rows become token ids, and token ids become batches with little padding."""
+"""Rows become token ids, and token ids become batches without padding."""
 
 import random
 from collections.abc import Sequence
@@ -29,14 +29,23 @@ class Row:
 
 
 class Batch(NamedTuple):
-    """Rows side by side, behind the beginning that all of them share."""
+    """Rows one behind the other, behind the beginning that all of them share; N tokens."""
 
-    prefix: "Tensor"
-    """Ids that every row begins with, of its prompt alone: shape (1, P); P may be 0."""
     input_ids: "Tensor"
-    """What follows in each row: shape (rows, longest rest)."""
+    """The shared beginning, then what follows in each row: shape (N,)."""
+    position_ids: "Tensor"
+    """The place of each token in its own row, from 0: shape (N,)."""
     labels: "Tensor"
     """As `input_ids`: the target's ids at the target's places, elsewhere NO_LOSS."""
+    shared: int
+    """Tokens that every row begins with, of its prompt alone; may be 0."""
+    lengths: tuple[int, ...]
+    """Tokens that follow in each row."""
+
+    def to(self, device: Any) -> "Batch":
+        """Return the batch on `device`."""
+        tensors = (part.to(device) for part in self[:3])
+        return Batch(*tensors, self.shared, self.lengths)
 
 
 Step = list[list[Row]]
@@ -92,17 +101,18 @@ def fit(rows: Sequence[Row], *, window: int, what: str) -> Fitting:
 
 
 def micro_batches(rows: Sequence[Row], *, tokens: int) -> list[list[Row]]:
-    """Cut `rows` into groups of like length, each at most `tokens` long, padding included.
+    """Cut `rows`, in their order, into groups of at most `tokens`.
 
     A row longer than `tokens` gets a group of its own.
     """
     groups: list[list[Row]] = []
-    for row in sorted(rows, key=len, reverse=True):
-        # Longest first: the first row of a group says how long all of it becomes.
-        if groups and len(groups[-1][0]) * (len(groups[-1]) + 1) <= tokens:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
+    held = 0
+    for row in rows:
+        if not groups or held + len(row) > tokens:
+            groups.append([])
+            held = 0
+        groups[-1].append(row)
+        held += len(row)
     return groups
 
 
@@ -118,8 +128,7 @@ def plan_steps(
     """Return the micro-batches of every optimizer step of a whole run.
 
     Each epoch shuffles the rows anew and cuts them into steps of about `batch_tokens`, so that a
-    step holds rows of all kinds; only within a step are rows of like length put together.
-    `max_steps` 0 sets no limit.
+    step holds rows of all kinds. `max_steps` 0 sets no limit.
     """
     budget = epochs * sum(len(row) for row in rows)
     steps: list[Step] = []
@@ -128,7 +137,7 @@ def plan_steps(
     while spent < budget:
         order = list(rows)
         random.Random(f"{seed}:{epoch}").shuffle(order)
-        for group in _by_tokens(order, batch_tokens):
+        for group in micro_batches(order, tokens=batch_tokens):
             if spent >= budget or (max_steps and len(steps) >= max_steps):
                 return steps
             steps.append(micro_batches(group, tokens=micro_batch_tokens))
@@ -137,35 +146,19 @@ def plan_steps(
     return steps
 
 
-def _by_tokens(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
-    groups: list[list[Row]] = [[]]
-    held = 0
-    for row in rows:
-        if groups[-1] and held + len(row) > tokens:
-            groups.append([])
-            held = 0
-        groups[-1].append(row)
-        held += len(row)
-    return groups
-
-
-def pad(rows: Sequence[Row], *, padding_id: int, share: bool = True) -> Batch:
-    """Return `rows` as tensors, padded on the right to the longest.
-
-    Right padding needs no attention mask: a token looks back only, so no real token sees it.
-    Without `share`, rows that begin alike do so each for itself.
-    """
+def join(rows: Sequence[Row]) -> Batch:
+    """Return `rows` as one sequence without padding."""
     import torch
 
-    shared = shared_beginning(rows) if share else 0
-    rests = [Row(row.prompt[shared:], row.target) for row in rows]
-    width = max(len(row) for row in rests)
-    ids = torch.full((len(rests), width), padding_id, dtype=torch.long)
-    labels = torch.full((len(rests), width), NO_LOSS, dtype=torch.long)
-    for i, row in enumerate(rests):
-        ids[i, : len(row)] = torch.tensor(row.prompt + row.target)
-        labels[i, len(row.prompt) : len(row)] = torch.tensor(row.target)
-    return Batch(torch.tensor([rows[0].prompt[:shared]], dtype=torch.long), ids, labels)
+    shared = shared_beginning(rows)
+    first = rows[0].prompt[:shared]
+    ids, places, labels = list(first), list(range(shared)), [NO_LOSS] * shared
+    for row in rows:
+        ids += (*row.prompt, *row.target)[shared:]
+        places += range(shared, len(row))
+        labels += [NO_LOSS] * (len(row.prompt) - shared) + list(row.target)
+    lengths = tuple(len(row) - shared for row in rows)
+    return Batch(torch.tensor(ids), torch.tensor(places), torch.tensor(labels), shared, lengths)
 
 
 def shared_beginning(rows: Sequence[Row]) -> int:

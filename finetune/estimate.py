@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from finetune.base_model import Compute, Device, quiet, torch_type
-from finetune.batch import Row, Step, shared_beginning
+from finetune.batch import Row, Step, join
 from finetune.loop import model_of
+from finetune.loss import hidden_states
 from finetune.memory import free_memory, used_memory, what_to_lower
 from finetune.recipe import TrainRecipe
 from finetune.train import add_adapter
@@ -106,7 +107,7 @@ def estimate(
     whole = sum(p.numel() for p in model.parameters())
     width = torch_type(compute).itemsize
     groups = (group for step in steps for group in step)
-    rows = max(groups, key=lambda group: len(group) * max(map(len, group)))
+    rows = max(groups, key=lambda group: sum(map(len, group)))
     return Estimate(
         parameters=whole if full else whole - trained,
         trained=trained,
@@ -200,7 +201,6 @@ def _weight_bytes(model: Any, recipe: TrainRecipe, device: Device) -> int:
 def _activation_bytes(model: Any, rows: Sequence[Row], recipe: TrainRecipe, width: int) -> int:
     """Return what the backward pass of `rows` needs besides the weights."""
     import torch
-    from transformers import DynamicCache
 
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     kept: dict[int, Any] = {}  # held, so that no storage's place is given to another
@@ -211,19 +211,9 @@ def _activation_bytes(model: Any, rows: Sequence[Row], recipe: TrainRecipe, widt
             kept[storage._cdata] = storage
         return tensor
 
-    def ids(*shape: int) -> Any:
-        return torch.zeros(shape, dtype=torch.long, device="meta")
-
     base = model_of(model)
-    body = getattr(base, base.base_model_prefix)
-    shared = 0 if recipe.gradient_checkpointing else shared_beginning(rows)
-    longest = max(len(row) for row in rows)
     with quiet(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        cache = DynamicCache()
-        if shared:
-            body(input_ids=ids(1, shared), past_key_values=cache, use_cache=True)
-            cache.batch_repeat_interleave(len(rows))
-        body(input_ids=ids(len(rows), longest - shared), past_key_values=cache, use_cache=True)
+        hidden_states(base, join(rows).to("meta"))
     answers = sum(len(row.target) for row in rows)
     # Logits in the model's type and in float32, their softmax, and its gradient.
     logits = answers * base.config.vocab_size * (width + 3 * FLOAT)

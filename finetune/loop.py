@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from finetune.base_model import Device, quiet
-from finetune.batch import Batch, Row, Step, pad
+from finetune.batch import Batch, Row, Step, join
 from finetune.checkpoint import Tensors
 from finetune.loss import answer_loss, answer_tokens
 from finetune.recipe import TrainRecipe
@@ -26,15 +26,12 @@ class Loop:
     return is all that a later run needs to go on as if it had never stopped.
     """
 
-    def __init__(
-        self, model: Any, recipe: TrainRecipe, *, steps: int, padding_id: int, device: Device
-    ) -> None:
+    def __init__(self, model: Any, recipe: TrainRecipe, *, steps: int, device: Device) -> None:
         """Take the model whose trainable parameters are to be trained in `steps` steps."""
         import torch
         from accelerate import Accelerator
 
         self.recipe = recipe
-        self.padding_id = padding_id
         if recipe.gradient_checkpointing:
             model_of(model).activation_checkpointing_enable({"use_reentrant": False})
         model.train()
@@ -76,7 +73,7 @@ class Loop:
         tokens = sum(len(row.target) for rows in groups for row in rows)
         total = torch.zeros((), device=self.accelerator.device)
         for rows, weight in share(groups, rank=rank, world=world):
-            loss = self.module(self._batch(rows)) * (weight / tokens)
+            loss = self.module(join(rows)) * (weight / tokens)
             # Several devices take the mean of their gradients, and the step's is their sum.
             self.accelerator.backward(loss * world)
             total += loss.detach()
@@ -91,13 +88,13 @@ class Loop:
         """Return the tokens a second of one micro-batch's way there and back."""
         for _ in range(2):  # the first one pays for what later ones find ready
             began = time.perf_counter()
-            self.accelerator.backward(self.module(self._batch(rows)))
+            self.accelerator.backward(self.module(join(rows)))
             self.optimizer.zero_grad()
         return sum(len(row) for row in rows) / (time.perf_counter() - began)
 
     def mean_loss(self, batches: Sequence[Sequence[Row]]) -> float:
         """Return the mean loss of `batches`, without training on them."""
-        return mean_loss(self.module, batches, padding_id=self.padding_id)
+        return mean_loss(self.module, batches)
 
     def stop(self, asked: bool) -> bool:
         """Return whether any process was asked to stop."""
@@ -138,11 +135,8 @@ class Loop:
         inner = self.accelerator.unwrap_model(self.module).model
         return {n: p for n, p in inner.named_parameters() if p.requires_grad}
 
-    def _batch(self, rows: Sequence[Row]) -> Batch:
-        return pad(rows, padding_id=self.padding_id, share=not self.recipe.gradient_checkpointing)
 
-
-def mean_loss(module: Any, batches: Sequence[Sequence[Row]], *, padding_id: int) -> float:
+def mean_loss(module: Any, batches: Sequence[Sequence[Row]]) -> float:
     """Return the mean loss of `batches` in nats per answer token, without training on them.
 
     `module` is what `loss_module` made.
@@ -152,7 +146,7 @@ def mean_loss(module: Any, batches: Sequence[Sequence[Row]], *, padding_id: int)
     total, tokens = 0.0, 0
     with torch.no_grad(), as_it_answers(module):
         for rows in batches:
-            batch = pad(rows, padding_id=padding_id)
+            batch = join(rows)
             total += module(batch).item()
             tokens += answer_tokens(batch)
     return total / tokens
@@ -173,7 +167,7 @@ def loss_module(model: Any) -> Any:
 
         def forward(self, batch: Batch) -> "torch.Tensor":
             base = model_of(self.model)
-            return answer_loss(base, type(batch)(*(part.to(base.device) for part in batch)))
+            return answer_loss(base, batch.to(base.device))
 
     return AnswerLoss()
 

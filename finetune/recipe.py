@@ -63,9 +63,9 @@ class TrainRecipe(Section):
     max_steps: int = Field(default=0, ge=0)
     """Most optimizer steps, whatever `epochs` says; 0 sets no limit."""
     batch_tokens: int = Field(default=2048, ge=1)
-    """Tokens of one optimizer step, padding excluded; a step holds at least one row."""
+    """Tokens of one optimizer step; it holds at least one row."""
     micro_batch_tokens: int = Field(default=1024, ge=1)
-    """Tokens that pass through the model together, padding included; bounds the memory."""
+    """Tokens that pass through the model together; bounds the memory."""
     window: int = Field(default=1024, ge=32)
     """Longest row, in tokens; longer rows are left out and counted."""
     quantisation: Literal["nf4", "none"] = "nf4"

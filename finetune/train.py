@@ -110,7 +110,6 @@ def train(
     validation: Sequence[Row],
     recipe: TrainRecipe,
     *,
-    padding_id: int,
     device: Device,
     folder: Path,
     name: str = "run",
@@ -128,7 +127,7 @@ def train(
         DiskFullError: a checkpoint could not be written.
     """
     keep_freed_memory()
-    loop = Loop(model, recipe, steps=len(steps), padding_id=padding_id, device=device)
+    loop = Loop(model, recipe, steps=len(steps), device=device)
     found = load_checkpoint(folder)
     state = State()
     if found is not None:
@@ -155,11 +154,11 @@ def train(
 
 
 def measure_speed(
-    model: Any, steps: Sequence[Step], recipe: TrainRecipe, *, padding_id: int, device: Device
+    model: Any, steps: Sequence[Step], recipe: TrainRecipe, *, device: Device
 ) -> float:
     """Return how many tokens a second one micro-batch trains at; nothing is learnt from it."""
     keep_freed_memory()
-    loop = Loop(model, recipe, steps=len(steps), padding_id=padding_id, device=device)
+    loop = Loop(model, recipe, steps=len(steps), device=device)
     with explain_memory(recipe), quiet():
         return loop.speed(steps[0][0])
 

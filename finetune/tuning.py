@@ -89,12 +89,6 @@ class Plan:
             )
             return model if full else add_adapter(model, train)
 
-    @property
-    def padding_id(self) -> int:
-        """The token that fills rows up; none of them is read."""
-        known = self.tokenizer.pad_token_id
-        return int(self.tokenizer.eos_token_id if known is None else known)
-
     def facts(self) -> dict[str, Any]:
         """Return what must not change while a run is interrupted."""
         return {
@@ -212,7 +206,6 @@ def with_speed(planned: Plan, found: Estimate, model: Any) -> Estimate:
         model,
         planned.steps,
         planned.recipe.train,
-        padding_id=planned.padding_id,
         device=planned.device,
     )
     return replace(found, tokens_per_second=speed, speed_from="one micro-batch")
@@ -259,7 +252,6 @@ def tune(
         planned.steps,
         planned.held.rows[: recipe.train.validation_rows],
         recipe.train,
-        padding_id=planned.padding_id,
         device=planned.device,
         folder=folder,
         name=recipe.name,
@@ -346,6 +338,7 @@ def _facts(planned: Plan, outcome: Outcome, expected: Estimate, made: Path) -> d
             "validation": [[p.step, round(p.loss, 4)] for p in outcome.validation],
         },
         "device": planned.device,
+        "compute": "float32" if planned.recipe.train.method == "full" else planned.compute,
         "seconds": round(outcome.seconds, 1),
         "tokens_per_second": speed,
         "peak_memory_mb": peak_memory(planned.device) // 1_000_000,

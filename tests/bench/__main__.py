@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 
 from assistant.config import Settings, load
-from tests.bench import engine, index, ingestion, scale
+from tests.bench import engine, index, ingestion, scale, tuning
 
 SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "index": index.measure,
     "engine": engine.measure,
     "ingestion": ingestion.measure,
     "scale": scale.measured,
+    "tuning": tuning.measure,
 }
 
 

@@ -75,6 +75,15 @@ def test_a_sample_does_not_depend_on_the_order_of_the_file() -> None:
     assert forwards != {q.id for q in sample(MIXED, 15, seed=6)}
 
 
+def test_a_sample_asks_of_every_document_before_it_asks_twice_of_one() -> None:
+    asked = [
+        Question(id=f"q{n}", question="Why?", documents=(f"{min(n, 4)}.md",)) for n in range(20)
+    ]
+    for seed in range(5):
+        documents = Counter(q.documents for q in sample(asked, 7, seed=seed))
+        assert documents == {("0.md",): 1, ("1.md",): 1, ("2.md",): 1, ("3.md",): 1, ("4.md",): 3}
+
+
 def test_a_sample_of_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="starts at 1"):
         sample(MIXED, 0, seed=0)

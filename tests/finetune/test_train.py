@@ -8,14 +8,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetune.base_model import Compute, load_model, quiet
-from finetune.batch import NO_LOSS, Row, fit, micro_batches, pad, plan_steps
+from finetune.batch import NO_LOSS, Row, fit, join, micro_batches, plan_steps
 from finetune.loop import loss_module, mean_loss
-from finetune.loss import answer_loss, answer_tokens
+from finetune.loss import answer_loss
 from finetune.recipe import TrainRecipe
 from finetune.train import Outcome, add_adapter, train
 from ingest.errors import DataError, DivergedError
 
-PADDING = 0
 RECIPE = TrainRecipe(
     rank=8,
     learning_rate=2e-2,
@@ -59,20 +58,21 @@ def run(tmp_path: Path, *, max_steps: int, recipe: TrainRecipe = RECIPE) -> tupl
         micro_batch_tokens=recipe.micro_batch_tokens,
         seed=0,
     )
-    outcome = train(
-        model, steps, rows(2), recipe, padding_id=PADDING, device="cpu", folder=tmp_path
-    )
+    outcome = train(model, steps, rows(2), recipe, device="cpu", folder=tmp_path)
     return model, outcome
 
 
-def test_prompt_tokens_and_padding_carry_no_loss() -> None:
-    batch = pad(rows(), padding_id=PADDING)
-    shared = batch.prefix.shape[1]
-    for row, labels in zip(rows(), batch.labels.tolist(), strict=True):
-        begin, end = len(row.prompt) - shared, len(row) - shared
-        assert labels[:begin] == [NO_LOSS] * begin
-        assert tuple(labels[begin:end]) == row.target
-        assert set(labels[end:]) <= {NO_LOSS}
+def test_answers_alone_carry_loss() -> None:
+    batch = join(rows())
+    begin = batch.shared
+    assert batch.labels[:begin].tolist() == [NO_LOSS] * begin
+    for row, length in zip(rows(), batch.lengths, strict=True):
+        labels = batch.labels[begin : begin + length].tolist()
+        begin += length
+        prompt = len(row.prompt) - batch.shared
+        assert labels[:prompt] == [NO_LOSS] * prompt
+        assert tuple(labels[prompt:]) == row.target
+    assert begin == len(batch.labels)
 
 
 @pytest.mark.parametrize(
@@ -88,30 +88,29 @@ def test_prompt_tokens_and_padding_carry_no_loss() -> None:
 def test_what_all_prompts_begin_with_is_held_once(
     prompts: list[tuple[int, ...]], shared: int
 ) -> None:
-    batch = pad([Row(prompt, (9, 2)) for prompt in prompts], padding_id=PADDING)
-    assert batch.prefix.tolist() == [list(prompts[0][:shared])]
-    held = [[*prompts[0][:shared], *rest] for rest in batch.input_ids.tolist()]
-    for row, prompt in zip(held, prompts, strict=True):
-        assert tuple(row[: len(prompt) + 2]) == (*prompt, 9, 2)
+    batch = join([Row(prompt, (9, 2)) for prompt in prompts])
+    beginning, *rests = batch.input_ids.split([shared, *batch.lengths])
+    _, *places = batch.position_ids.split([shared, *batch.lengths])
+    for rest, place, prompt in zip(rests, places, prompts, strict=True):
+        assert (*beginning.tolist(), *rest.tolist()) == (*prompt, 9, 2)
+        assert place.tolist() == list(range(shared, len(prompt) + 2))
 
 
 def test_the_loss_over_selected_places_equals_that_of_all_logits() -> None:
     model = tiny_model()
-    batch = pad(rows(), padding_id=PADDING)
-    prefix = batch.prefix.repeat(len(rows()), 1)
-    full = model(
-        input_ids=torch.cat([prefix, batch.input_ids], dim=1),
-        labels=torch.cat([torch.full_like(prefix, NO_LOSS), batch.labels], dim=1),
-    ).loss
-    ours = answer_loss(model, batch) / answer_tokens(batch)
-    torch.testing.assert_close(ours, full)
+    total = torch.zeros(())
+    for row in rows():
+        ids = torch.tensor([row.prompt + row.target])
+        labels = torch.tensor([(*[NO_LOSS] * len(row.prompt), *row.target)])
+        total += model(input_ids=ids, labels=labels).loss.detach() * len(row.target)
+    torch.testing.assert_close(answer_loss(model, join(rows())).detach(), total)
 
 
-def test_rows_side_by_side_have_the_loss_and_the_gradient_of_each_alone() -> None:
+def test_rows_behind_each_other_have_the_loss_and_the_gradient_of_each_alone() -> None:
     together, alone = tiny_model(), tiny_model()
-    one = answer_loss(together, pad(rows(), padding_id=PADDING))
+    one = answer_loss(together, join(rows()))
     one.backward()
-    each = [answer_loss(alone, pad([row], padding_id=PADDING)) for row in rows()]
+    each = [answer_loss(alone, join([row])) for row in rows()]
     torch.stack(each).sum().backward()
     torch.testing.assert_close(one, torch.stack(each).sum())
     for ours, theirs in zip(together.parameters(), alone.parameters(), strict=True):
@@ -135,7 +134,7 @@ def with_update(model: Any) -> Any:
 
 
 def loss_and_gradients(model: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    loss = answer_loss(model.get_base_model(), pad(rows(), padding_id=PADDING))
+    loss = answer_loss(model.get_base_model(), join(rows()))
     loss.backward()
     found = [weights.grad for weights in model.parameters() if weights.requires_grad]
     return loss, found
@@ -172,7 +171,7 @@ def test_dropout_still_drops() -> None:
 def test_one_batch_can_be_overfitted(tmp_path: Path) -> None:
     model, outcome = run(tmp_path, max_steps=60)
     assert outcome.train[0].loss > 3
-    assert mean_loss(loss_module(model), [rows()], padding_id=PADDING) < 0.1
+    assert mean_loss(loss_module(model), [rows()]) < 0.1
     assert [point.step for point in outcome.validation] == [0, 20, 40, 60]
     assert outcome.validation[-1].loss < outcome.validation[0].loss
 
@@ -208,19 +207,19 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     model = add_adapter(tiny_model(), RECIPE)
     model.get_base_model().model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(DivergedError, match=r"(?s)nan in step 1.*learning_rate"):
-        train(model, [[rows()]], [], RECIPE, padding_id=PADDING, device="cpu", folder=tmp_path)
+        train(model, [[rows()]], [], RECIPE, device="cpu", folder=tmp_path)
 
 
 def test_measuring_leaves_every_layer_in_training_mode() -> None:
     model = add_adapter(tiny_model(), RECIPE.model_copy(update={"dropout": 0.5})).train()
-    mean_loss(loss_module(model), [rows()], padding_id=PADDING)
+    mean_loss(loss_module(model), [rows()])
     assert all(module.training for module in model.modules())
 
 
 def test_every_row_is_in_one_micro_batch_of_bounded_size() -> None:
     groups = micro_batches(rows(20), tokens=60)
     assert sorted(row for group in groups for row in group) == sorted(rows(20))
-    assert all(len(group) * max(map(len, group)) <= 60 for group in groups)
+    assert all(sum(map(len, group)) <= 60 for group in groups)
 
 
 def test_an_epoch_sees_every_row_once() -> None:
