@@ -173,7 +173,7 @@ def shape_model(source: Path, recipe: TrainRecipe, *, compute: Compute) -> Any:
     if recipe.method != "full":
         model = add_adapter(model, recipe, meta=True)
     if recipe.gradient_checkpointing:
-        model_of(model).gradient_checkpointing_enable({"use_reentrant": False})
+        model_of(model).activation_checkpointing_enable({"use_reentrant": False})
     return model.train()
 
 

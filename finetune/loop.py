@@ -33,7 +33,7 @@ class Loop:
 
         self.recipe = recipe
         if recipe.gradient_checkpointing:
-            model_of(model).gradient_checkpointing_enable({"use_reentrant": False})
+            model_of(model).activation_checkpointing_enable({"use_reentrant": False})
         model.train()
         self.accelerator: Any = Accelerator(cpu=device == "cpu")
         trained = [p for p in model.parameters() if p.requires_grad]

@@ -26,7 +26,7 @@ def sample_answers(
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                pad_token_id=tokenizer.pad_token_id,
+                pad_token_id=tokenizer.eos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
             )
             found.append(

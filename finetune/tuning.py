@@ -34,6 +34,7 @@ from finetune.recipe import Recipe
 from finetune.run_folder import begin, run_folder, run_id
 from finetune.sample import sample_answers
 from finetune.train import Outcome, Watch, add_adapter, measure_speed, train
+from ingest.errors import MissingModelError, UsageError
 from ingest.model_file import resolve, sha256_of
 
 MODEL = "model.gguf"
@@ -110,15 +111,18 @@ def plan(recipe: Recipe, dataset: Dataset, base: Base) -> Plan:
         DataError: no row fits the window.
         MissingExtraError: a package of the `finetune` extra, or a tracker, is not installed.
     """
-    from transformers import AutoConfig
-
     options = recipe.train
     trackers(options)
     source = resolve(recipe.weights) if recipe.weights else training_folder(base.file, base.sha256)
-    shape = shape_of(AutoConfig.from_pretrained(source, local_files_only=True))
+    shape = shape_of(_config(source))
     check_architecture(shape)
     device = best_device()
     tokenizer = load_tokenizer(source)
+    if not tokenizer.chat_template:
+        raise UsageError(
+            f"{source} has no chat template, so it cannot answer questions.",
+            hint="Use an instruction-tuned model.",
+        )
     encoded = [encode(tokenizer, e) for e in dataset.train]
     if not options.assistant_only:
         encoded = [answers_and_prompts(row) for row in encoded]
@@ -145,6 +149,25 @@ def plan(recipe: Recipe, dataset: Dataset, base: Base) -> Plan:
         device,
         best_compute(device) if options.compute == "auto" else options.compute,
     )
+
+
+def _config(source: Path) -> Any:
+    """Return the configuration of the model in folder `source`.
+
+    Raises:
+        MissingModelError: it is not on this machine.
+        UsageError: transformers does not know its architecture.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source, local_files_only=True)
+    except OSError:
+        raise MissingModelError(
+            f"The weights {source} are not on this machine.", hint=f"hf download {source}"
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"{source} cannot be fine-tuned: {error}") from None
 
 
 def foresee(

@@ -66,7 +66,8 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     _ask_all(demo, [mode for mode in MODES if mode in ("base", "rag")])
     _say(4, "Tickets become an adapter", "groundtune finetune examples/tarnfell/finetune.toml")
     steps = ["--max-steps", str(FAST_STEPS)] if args.fast else []
-    adapter = _step([*shared, "finetune", str(examples / "finetune.toml"), *steps], home)
+    tuning = ["finetune", str(examples / "finetune.toml"), "--resume", *steps]
+    adapter = _step([*shared, *tuning], home)
     _tell(f"{adapter['name']}:{adapter['version']} in {adapter['folder']}")
     _say(5, "After tuning: all four arms", "groundtune ask QUESTION --mode combined")
     _ask_all(demo, MODES)

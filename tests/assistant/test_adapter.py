@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from assistant.adapter import AdapterStore, check_fit
+from assistant.adapter import AdapterStore, check_fit, record_evaluation
 from assistant.alias import promote, rollback
+from assistant.garbage import collect, garbage
 from ingest.errors import GateError, MismatchError, NotFoundError, UsageError
 
 
@@ -157,3 +158,47 @@ def test_nothing_but_the_alias_file_is_left_behind(store: AdapterStore) -> None:
     assert sorted(p.name for p in (store.folder / "a").iterdir()) == [
         "aliases.json", "v1", "v2", "v3",
     ]  # fmt: skip
+
+
+def test_a_gate_that_stopped_an_adapter_stops_its_promotion(store: AdapterStore) -> None:
+    gate = {"a": "/x/reports/monday", "b": "/x/reports/friday", "questions": 40}
+    record_evaluation(store.get("a:v2"), {"passed": False, **gate})
+    with pytest.raises(GateError, match=r"a:v2 did not pass its gate: report friday") as error:
+        promote(store.get("a:v2"), engine="embedded")
+    assert "eval compare monday friday --gate" in error.value.hint
+    assert store.aliases("a") == ("", "")
+    record_evaluation(store.get("a:v2"), {"passed": True, **gate})
+    assert promote(store.get("a:v2"), engine="embedded").production == "v2"
+
+
+def test_what_is_collected_is_old_and_needed_by_nobody(store: AdapterStore) -> None:
+    for version in ("v4", "v5", "v6"):
+        make(store.folder, "a", version, parity=passed())
+    make(store.folder, "b", "v1", deployed={"ollama": {"model": "b"}})
+    make(store.folder, "b", "v2")
+    for version in ("v1", "v3"):
+        promote(store.get(f"a:{version}"), engine="embedded")
+    expected = ["a:v2", "a:v4"]
+    assert [a.reference for a in garbage(store, keep=2)] == expected
+    assert [a.reference for a in garbage(store, keep=1)] == [*expected, "a:v5"]
+    assert [a.reference for a in collect(store, keep=2)] == expected
+    left = [a.reference for a in store.list()]
+    assert left == ["a:v1", "a:v3", "a:v5", "a:v6", "b:v1", "b:v2"]
+    assert sorted(p.name for p in (store.folder / "a").iterdir()) == [
+        "aliases.json", "v1", "v3", "v5", "v6",
+    ]  # fmt: skip
+    assert collect(store, keep=2) == []
+    assert rollback(store, "a") == ("v1", "v3")
+
+
+def test_the_newest_version_is_never_collected(store: AdapterStore) -> None:
+    with pytest.raises(UsageError, match="at least the newest version stays"):
+        collect(store, keep=0)
+
+
+def test_a_version_that_was_collected_meanwhile_is_not_promoted(store: AdapterStore) -> None:
+    chosen = store.get("a:v1")
+    collect(store, keep=1)
+    with pytest.raises(NotFoundError, match="was removed meanwhile"):
+        promote(chosen, engine="embedded")
+    assert store.aliases("a") == ("", "")

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,6 @@ from assistant.adapter import AdapterStore
 from finetune.processes import Processes
 from finetune.train import Progress, Watch
 from finetune.tuning import tune
-from ingest.errors import GroundtuneError
 from tests.finetune.tiny import tiny_plan
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -49,9 +49,10 @@ def forked(work: Callable[[], None], **environment: str) -> int:
     try:
         work()
         code = 0
-    except GroundtuneError as error:
-        sys.stderr.write(f"{error}\n")
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(code)
 
 

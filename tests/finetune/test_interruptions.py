@@ -1,6 +1,7 @@
 """A run that is killed, and a run in two processes, against the same run undisturbed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,13 @@ Runs = tuple[Path, dict[str, Any]]
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
     command = [sys.executable, "-m", "tests.finetune.interruptions", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # it forks
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder, json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    expected = {"whole": [0], "killed": [-9], "resumed": [0], "alone": [0], "pair": [0, 0]}
+    assert found["codes"] == expected, done.stderr[-3000:]
+    return folder, found
 
 
 def adapter(folder: Path, name: str) -> Path:
@@ -28,9 +33,7 @@ def adapter(folder: Path, name: str) -> Path:
 
 def test_a_killed_run_shows_nothing_and_ends_with_the_same_bytes_once_resumed(runs: Runs) -> None:
     folder, found = runs
-    assert found["codes"]["killed"] == [-9]
     assert found["seen"] == []
-    assert found["codes"]["resumed"] == found["codes"]["whole"] == [0]
     for file in ("adapter_model.safetensors", "lora.gguf"):
         whole, killed = (adapter(folder, name) / file for name in ("whole", "killed"))
         assert killed.read_bytes() == whole.read_bytes()
@@ -42,8 +45,7 @@ def test_a_killed_run_shows_nothing_and_ends_with_the_same_bytes_once_resumed(ru
 
 
 def test_two_processes_train_what_one_trains(runs: Runs) -> None:
-    folder, found = runs
-    assert found["codes"]["pair"] == [0, 0]
+    folder, _ = runs
     one, two = (
         load_file(adapter(folder, name) / "adapter_model.safetensors") for name in ("alone", "pair")
     )

@@ -13,9 +13,10 @@ from finetune.dataset import Dataset
 from finetune.example import Example, write_examples
 from finetune.parity import check_parity
 from finetune.probe import probe_of
+from finetune.processes import Processes
 from finetune.recipe import DataRecipe, Recipe, TrainRecipe
 from finetune.reference import Reference
-from finetune.tuning import Base, tune
+from finetune.tuning import Base, plan, tune
 from ingest.errors import MissingModelError
 from ingest.model_file import resolve, sha256_of
 
@@ -53,12 +54,21 @@ def adapter(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
         name="few-steps",
         data=DataRecipe(tickets=Path("none.jsonl")),
         train=TrainRecipe(
-            rank=4, learning_rate=4e-3, warmup=0, epochs=5, validations=2, validation_rows=3
+            rank=4,
+            learning_rate=4e-3,
+            warmup=0,
+            epochs=5,
+            validations=2,
+            validation_rows=3,
+            samples=0,
         ),
     )
     dataset = Dataset(home, {"sha256": "0"})
     store = AdapterStore(home / "adapters")
-    return tune(recipe, dataset, base, store, now=datetime(2026, 1, 2, tzinfo=UTC))
+    planned = plan(recipe, dataset, base)
+    trained = tune(planned, store, Processes(), now=datetime(2026, 1, 2, tzinfo=UTC))
+    assert trained is not None
+    return trained
 
 
 def prompt(question: str, passages: tuple[Passage, ...]) -> list[Message]:

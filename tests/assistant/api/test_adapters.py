@@ -148,3 +148,17 @@ def test_there_is_nothing_to_go_back_to_at_first(serve: Serve) -> None:
     post(service, "house/rollback", 404)
     version(service, "v1", passed=True)
     assert "no previous version" in post(service, "house/rollback", 404)["error"]["message"]
+
+
+def test_the_request_after_a_rollback_is_answered_by_the_former_version(serve: Serve) -> None:
+    service = serve()
+    asked = {"question": "Why?", "mode": "finetuned"}
+    for name in ("v1", "v2"):
+        version(service, name, passed=True)
+        post(service, "house/promote")
+        assert service.client.post("/api/ask", json=asked).json()["adapter"] == f"house:{name}"
+    post(service, "house/rollback")
+    assert service.client.post("/api/ask", json=asked).json()["adapter"] == "house:v1"
+    served = service.engine.requests[-1].adapter
+    assert served is not None
+    assert served.name == "house:v1"
