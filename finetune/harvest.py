@@ -8,7 +8,7 @@ from assistant.workspace import read_schema
 from finetune.answer_format import AnswerFormat
 from finetune.example import Example
 from finetune.grounding import SUPPORTED, support
-from finetune.lines import problems, read_lines
+from finetune.lines import Problems, read_lines
 from finetune.recipe import DataRecipe
 from finetune.rows import SPARE, House, Retrieve, answer_text, build_rows, without_evidence
 from finetune.sources.chat import format_of, read_chat
@@ -109,8 +109,7 @@ def kind_of(source: SourceRecipe) -> str:
         )
     if source.kind != "auto" or source.path.suffix.lower() in TABLES:
         return "table" if source.kind == "auto" else source.kind
-    with problems() as found:
-        lines = read_lines(source.path, found)
+    lines = read_lines(source.path, Problems())  # what is wrong is named when it is read
     return "chat" if lines and format_of(lines[0].value) else "table"
 
 
