@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 
 from assistant.config import Settings, load
-from tests.bench import engine, index, ingestion, scale
+from tests.bench import dataset, engine, index, ingestion, scale
 
 SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "index": index.measure,
     "engine": engine.measure,
     "ingestion": ingestion.measure,
     "scale": scale.measured,
+    "dataset": dataset.measure,
 }
 
 
