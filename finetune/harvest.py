@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 from assistant.workspace import read_schema
 from finetune.answer_format import AnswerFormat
 from finetune.example import Example
 from finetune.grounding import SUPPORTED, support
-from finetune.lines import problems, read_lines
+from finetune.lines import Problems, read_lines
 from finetune.recipe import DataRecipe
 from finetune.rows import SPARE, House, Retrieve, answer_text, build_rows, without_evidence
 from finetune.sources.chat import format_of, read_chat
@@ -42,50 +43,36 @@ def harvest(
     """
     schema = None if source.schema_file is None else read_schema(source.schema_file)
     answers = AnswerFormat(schema)
-    match kind_of(source):
-        case "chat":
-            assert source.path is not None
-            return read_chat(
-                source.path,
+    kind = kind_of(source)
+    if kind == "documents":
+        with desk.engine(source.engine) as engine, bar(source.title) as report:
+            written = write_questions(
+                desk.chunks(),
+                engine,
+                writing_of(source, data.seed, schema),
                 title=source.title,
-                system=house.system,
-                tags=source.tags,
-                answers=answers,
+                cache=desk.cache,
+                report=report,
             )
-        case "table":
-            assert source.path is not None
-            table = read_table(
-                source.path, title=source.title, columns=source.columns, answers=answers
-            )
-            if not source.evidence:
-                return _bare(table.tickets, source, data, house)
-            if table.documented:
-                return _served(table.tickets, source, data, house, retrieve)
-            return _grounded(table.tickets, source, data, house, retrieve)
-        case "feedback":
-            return take_feedback(
-                desk.opinions(),
-                title=source.title,
-                system=house.system,
-                tags=source.tags,
-                answers=answers,
-            )
-        case _:
-            writing = Writing(
-                source.per_passage, source.passages, source.min_support, data.seed, schema
-            )
-            with desk.engine(source.engine) as engine, bar(source.title) as report:
-                written = write_questions(
-                    desk.chunks(),
-                    engine,
-                    writing,
-                    title=source.title,
-                    cache=desk.cache,
-                    report=report,
-                )
-            found = _served(written.tickets, source, data, house, retrieve)
-            found.counts += written.counts
-            return found
+        found = _served(written.tickets, source, data, house, retrieve)
+        found.counts += written.counts
+        return found
+    named: dict[str, Any] = {"title": source.title, "system": house.system, "tags": source.tags}
+    if kind == "feedback":
+        return take_feedback(desk.opinions(), answers=answers, **named)
+    assert source.path is not None, "kind_of has seen to it"
+    if kind == "chat":
+        return read_chat(source.path, answers=answers, **named)
+    table = read_table(source.path, title=source.title, columns=source.columns, answers=answers)
+    if not source.evidence:
+        return _bare(table.tickets, source, data, house)
+    rows = _served if table.documented else _grounded
+    return rows(table.tickets, source, data, house, retrieve)
+
+
+def writing_of(source: SourceRecipe, seed: int, schema: dict[str, Any] | None) -> Writing:
+    """Return how a source asks for questions about documents."""
+    return Writing(source.per_passage, source.passages, source.min_support, seed, schema)
 
 
 def kind_of(source: SourceRecipe) -> str:
@@ -109,8 +96,7 @@ def kind_of(source: SourceRecipe) -> str:
         )
     if source.kind != "auto" or source.path.suffix.lower() in TABLES:
         return "table" if source.kind == "auto" else source.kind
-    with problems() as found:
-        lines = read_lines(source.path, found)
+    lines = read_lines(source.path, Problems())  # what is wrong is named when it is read
     return "chat" if lines and format_of(lines[0].value) else "table"
 
 

@@ -110,45 +110,11 @@ def as_html(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    picture = draw_lengths(report.lengths, report.window) if report.lengths else ""
+    bins = histogram(report.lengths, report.window) if report.lengths else []
     page: str = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        report=report, picture=picture, shown=SHOWN_ROWS
+        report=report, bins=bins, most=max((n for _, n in bins), default=1), shown=SHOWN_ROWS
     )
     return page
-
-
-def draw_lengths(lengths: Sequence[int], window: int) -> str:
-    """Return the histogram of row lengths as SVG, with the window in it."""
-    from io import StringIO
-
-    from ingest.extras import require
-
-    require("matplotlib", extra="finetune")
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    bins = histogram(lengths, window)
-    width = bins[0][0]
-    figure = Figure(figsize=(7, 2.6), layout="constrained")
-    axes = figure.add_subplot()
-    axes.bar(
-        [end - width for end, _ in bins],
-        [count for _, count in bins],
-        width=width,
-        align="edge",
-        color=["#0b6e4f" if end - width < window else "#b3261e" for end, _ in bins],
-        edgecolor="white",
-    )
-    axes.axvline(window, color="#b3261e", linestyle="--", linewidth=1)
-    axes.set_xlabel(f"tokens a row; the window of {window} is dashed")
-    axes.set_ylabel("rows")
-    axes.spines[["top", "right"]].set_visible(False)
-    written = StringIO()
-    # Fixed ids and no date: the same data set gives the same page.
-    with rc_context({"svg.hashsalt": "groundtune"}):
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    svg = written.getvalue()
-    return svg[svg.index("<svg") :]
 
 
 def as_text(report: dict[str, Any], *, rows: int = 5) -> str:
