@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assistant.engines.engine import Engine, Message, Request
+from assistant.near_duplicates import near_duplicates
 from eval.cache import Cache
 from eval.review import Draft
 from eval.run import Progress
@@ -176,15 +177,13 @@ def supported(reference: str, quote: str) -> bool:
 
 
 def without_repeats(drafts: Sequence[Draft]) -> list[Draft]:
-    """Return the drafts, all but the first of those that ask the same marked as refused."""
-    first: dict[str, str] = {}
-    kept = []
-    for draft in drafts:
-        asked = " ".join(WORD.findall(draft.question.casefold()))
-        if draft.status == "open" and first.setdefault(asked, draft.id) != draft.id:
-            same = f"asks the same as {first[asked]}"
-            draft = draft.model_copy(update={"status": "refused", "why": same})
-        kept.append(draft)
+    """Return the drafts, all but the first of those that ask nearly the same marked as refused."""
+    open_ = [n for n, draft in enumerate(drafts) if draft.status == "open"]
+    kept = list(drafts)
+    for pair in near_duplicates([drafts[n].question for n in open_]):
+        why = f"asks the same as {drafts[open_[pair.first]].id}"
+        place = open_[pair.second]
+        kept[place] = kept[place].model_copy(update={"status": "refused", "why": why})
     return kept
 
 

@@ -222,7 +222,7 @@ class EmbeddedEngine:
         first = tuple(request.messages[:-1])
         if opened is None or (opened.messages, opened.adapter) != (first, request.adapter):
             one, other = (self._tokens([*first, Message("user", text)]) for text in ("0", "?"))
-            tokens = os.path.commonprefix([one, other])
+            tokens = list(os.path.commonprefix([one, other]))
             opened = _Opening(first, request.adapter, tokens)
             self._read(opened, afresh=True)
         self._read(opened, afresh=False)

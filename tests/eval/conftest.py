@@ -1,6 +1,7 @@
 """Fakes that do the job smaller: a scripted assistant and an embedder of hashed words."""
 
 import argparse
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,18 +13,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from assistant.answer import Answer, Ask, Citation, Evidence, Timings
+from assistant.answer import MODES, Answer, Ask, Citation, Evidence, Timings
 from assistant.config import Settings
 from eval.cache import Cache
 from eval.command import add_arguments
+from eval.metrics import score_all
 from eval.plan import Plan
+from eval.price import Prices
 from eval.question import Question
 from eval.recipe import Arm, Recipe
+from eval.result import Report
+from eval.run import answer_all
+from eval.summary import summarise
 from ingest.errors import EngineError, EngineUnavailableError
 from ingest.files import Upload
 from tests.fakes import ScriptedEngine
-from tests.rig import FACTS, Rig, reply
+from tests.rig import FACTS, Counter, Rig, reply
 
+HOUSE = {"type": "object", "required": ["answer"]}
 BLANK = Answer(
     answer="",
     abstained=False,
@@ -188,3 +195,38 @@ def parse() -> Callable[..., argparse.Namespace]:
         return parser.parse_args(given)
 
     return words
+
+
+@pytest.fixture
+def reported(
+    embedder: WordEmbedder, planned: Callable[..., Plan], cache: Cache
+) -> Callable[..., Report]:
+    """Make a report of the four arms: `reported(questions, script)`."""
+
+    def make(questions: Sequence[Question], script: Callable[[Ask], str]) -> Report:
+        arms = tuple(Arm(name=mode, mode=mode) for mode in MODES)
+        plan = planned(questions, arms, schema=HOUSE)
+
+        async def go() -> tuple[Any, Any]:
+            outcomes = await answer_all(plan, ScriptedAssistant(script), cache, Counter())
+            cards = await score_all(
+                {q.id: q for q in questions},
+                {a.name: a for a in arms},
+                outcomes,
+                schema=HOUSE,
+                avoided=("gadget",),
+                embedder=embedder,
+                cache=cache,
+                prices=Prices(()),
+            )
+            return outcomes, cards
+
+        outcomes, cards = asyncio.run(go())
+        summary = summarise(questions, arms, outcomes, cards, seed=1, resamples=199)
+        manifest = {"seed": 1, "recipe": {"arm": [{"name": "base"}]}}
+        return Report(
+            "A report", "today", arms, tuple(questions), tuple(outcomes), tuple(cards), summary,
+            manifest, 1,
+        )  # fmt: skip
+
+    return make

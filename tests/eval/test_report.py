@@ -1,4 +1,3 @@
-import asyncio
 import base64
 import hashlib
 import json
@@ -12,23 +11,16 @@ from typing import Any
 import pytest
 
 from assistant.answer import Answer, Ask
-from eval.cache import Cache
 from eval.compare import compare
 from eval.judged import Noise, summarise_judged
-from eval.metrics import score_all
 from eval.past import read_report
-from eval.plan import Plan
-from eval.price import Prices
 from eval.probe import agreement
 from eval.question import Question
-from eval.recipe import Arm, JudgeSettings
+from eval.recipe import JudgeSettings
 from eval.report import as_dict, as_html, as_markdown, write_report
 from eval.result import Report
-from eval.run import answer_all
 from eval.score import Score
 from eval.summary import summarise
-from ingest.embed import Embedder
-from tests.rig import Counter
 
 MODES: tuple[Any, ...] = ("base", "rag", "finetuned", "combined")
 HOUSE = {"type": "object", "required": ["answer"]}
@@ -62,36 +54,8 @@ def questions() -> tuple[Question, ...]:
 
 
 @pytest.fixture
-def report(
-    questions: tuple[Question, ...],
-    scripted: Callable[..., Any],
-    embedder: Embedder,
-    planned: Callable[..., Plan],
-    cache: Cache,
-) -> Report:
-    arms = tuple(Arm(name=mode, mode=mode) for mode in MODES)
-    plan = planned(questions, arms, schema=HOUSE)
-
-    async def go() -> tuple[Any, Any]:
-        outcomes = await answer_all(plan, scripted(script), cache, Counter())
-        cards = await score_all(
-            {q.id: q for q in questions},
-            {a.name: a for a in arms},
-            outcomes,
-            schema=HOUSE,
-            avoided=("gadget",),
-            embedder=embedder,
-            cache=cache,
-            prices=Prices(()),
-        )
-        return outcomes, cards
-
-    outcomes, cards = asyncio.run(go())
-    summary = summarise(questions, arms, outcomes, cards, seed=1, resamples=199)
-    manifest = {"seed": 1, "recipe": {"arm": [{"name": "base"}]}}
-    return Report(
-        "A report", "today", arms, questions, tuple(outcomes), tuple(cards), summary, manifest, 1
-    )
+def report(questions: tuple[Question, ...], reported: Callable[..., Report]) -> Report:
+    return reported(questions, script)
 
 
 class Page(HTMLParser):
