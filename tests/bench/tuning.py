@@ -19,9 +19,9 @@ from assistant.config import Settings
 from assistant.workspace import Workspace
 from finetune.base_model import best_compute, load_model, load_tokenizer, quiet, training_folder
 from finetune.batch import Row, encode
-from finetune.dataset_command import build
 from finetune.loop import loss_module, mean_loss
 from finetune.memory import peak_memory
+from finetune.prepare import build
 from finetune.recipe import TrainRecipe, load_recipe
 from finetune.train import add_adapter, train
 from ingest.files import find_files
