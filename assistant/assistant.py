@@ -130,15 +130,7 @@ class Assistant:
                 yield Finished(self._abstention(ask, adapter, verdict, looked, started, retrieved))
                 return
         fitted = await self._fit(ask, hits or [])
-        request = Request(
-            messages=fitted.messages,
-            max_tokens=self._max_tokens(ask),
-            temperature=ask.temperature,
-            seed=ask.seed,
-            stop=ask.stop,
-            schema=ask.schema,
-            adapter=None if adapter is None else adapter.file,
-        )
+        request = self._request(ask, adapter, fitted.messages)
         asked = time.perf_counter()
         parts: list[str] = []
         prose = Prose()
@@ -172,6 +164,17 @@ class Assistant:
         if rest := prose.rest(answer.answer):
             yield Said(rest)
         yield Finished(answer)
+
+    def _request(self, ask: Ask, adapter: Adapter | None, messages: Sequence[Message]) -> Request:
+        return Request(
+            messages=messages,
+            max_tokens=self._max_tokens(ask),
+            temperature=ask.temperature,
+            seed=ask.seed,
+            stop=ask.stop,
+            schema=ask.schema,
+            adapter=None if adapter is None else adapter.file,
+        )
 
     def _adapter(self, ask: Ask) -> Adapter | None:
         if not ask.tuned:
