@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from assistant.config import Settings, load
 from tests.bench import (
     choice,
+    dataset,
     engine,
     evaluation,
     index,
@@ -31,6 +32,7 @@ SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "tuning": tuning.measure,
     "evaluation": evaluation.measure,
     "choice": choice.measure,
+    "dataset": dataset.measure,
 }
 
 
