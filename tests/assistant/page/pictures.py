@@ -1,7 +1,7 @@
 """Pictures of the page for the README, of a service that runs on the sample company's workspace.
 
-    make demo && make serve
-    .venv/bin/python -m tests.assistant.page.pictures http://127.0.0.1:8000
+make demo && make serve
+.venv/bin/python -m tests.assistant.page.pictures http://127.0.0.1:8000
 """
 
 import io
