@@ -169,9 +169,14 @@ class Workspace(AbstractContextManager["Workspace"]):
         """Names the prompt contract, as adapters remember it."""
         return self.fingerprint_of(self.settings.answer)
 
+    @cached_property
+    def chat_template(self) -> str:
+        """How the base model wants messages written."""
+        return read_chat_template(self.model_file)
+
     def fingerprint_of(self, voice: VoiceSettings) -> str:
         """Name the prompt contract of `voice`."""
-        return fingerprint(voice.system, read_chat_template(self.model_file))
+        return fingerprint(voice.system, self.chat_template)
 
     def contract_of(self, adapter: str) -> str:
         """Name the prompt contract that adapters called `adapter` are trained and served with."""
