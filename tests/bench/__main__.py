@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 
 from assistant.config import Settings, load
-from tests.bench import engine, index, ingestion, scale
+from tests.bench import engine, index, ingestion, memory, scale
 
 SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "index": index.measure,
     "engine": engine.measure,
     "ingestion": ingestion.measure,
+    "memory": memory.measure,
     "scale": scale.measured,
 }
 
