@@ -316,7 +316,7 @@ class Workspace(AbstractContextManager["Workspace"]):
     def evidence_fingerprint(self) -> str:
         """Names all that shapes the evidence, as calibrations remember it."""
         sections = self.settings.model_dump(mode="json", include={"ingest", "retrieval"})
-        return evidence_fingerprint(self.settings.embedding.model, sections)
+        return evidence_fingerprint(self.embedding_model.fingerprint, sections)
 
     def _calibration(self, collection: str) -> Calibration | None:
         """Return a collection's calibration; one that was fitted for other evidence is ignored."""
