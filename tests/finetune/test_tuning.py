@@ -112,14 +112,13 @@ def test_a_restart_throws_the_interrupted_run_away(tmp_path: Path) -> None:
 
 
 def test_the_best_weights_are_kept_and_a_run_that_gets_worse_ends_early(tmp_path: Path) -> None:
-    adapter = tuned(
-        tmp_path,
-        learning_rate=3.0,  # overshoots at once
-        validations=13,
-        patience=3,
-        schedule="constant_with_warmup",
-        compute="float32",  # the same on every processor
-    )
+    tiny_plan(tmp_path)
+    path = tmp_path / "datasets" / "house-1" / "validation.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        row["messages"][-1]["content"] = "w56"  # which no training row answers
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    adapter = tuned(tmp_path, validations=31, patience=3, max_steps=30)
     losses = {step: loss for step, loss in adapter.manifest["losses"]["validation"] if step}
     counts = adapter.manifest["counts"]
     assert losses[counts["step_kept"]] == min(losses.values())
