@@ -12,6 +12,8 @@ from assistant.engines.engine import AdapterFile
 from ingest.errors import MismatchError, NotFoundError, UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+AUTO = "auto"
+"""In place of a name: the adapter that the question is for (`assistant/choice.py`)."""
 REFERENCE = re.compile(r"(?P<name>[^:@]+)(?::(?P<version>[^:@]+)|@(?P<alias>[^:@]+))?")
 
 
@@ -123,6 +125,8 @@ class AdapterStore:
             raise UsageError(
                 f"{name!r} cannot name an adapter: use lower-case letters, digits, '.', '_', '-'."
             )
+        if name == AUTO:
+            raise UsageError(f"{name!r} cannot name an adapter: it lets the question choose one.")
         numbers = [int(a.version[1:]) for a in self.list() if a.name == name]
         return f"v{max(numbers, default=0) + 1}"
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from assistant.choice import Choice
 from assistant.prompt import Turn
 
 Mode = Literal["base", "rag", "finetuned", "combined"]
@@ -18,7 +19,7 @@ class Ask:
     mode: Mode = "combined"
     collection: str = "default"
     adapter: str | None = None
-    """`name` or `name:version`; None takes the default one. Only for tuned modes."""
+    """`name`, `name:version` or `auto`; None takes the default one. Only for tuned modes."""
     history: tuple[Turn, ...] = ()
     """Earlier turns, oldest first; a follow-up is searched for with what it leans on in them."""
     examples: tuple[Turn, ...] = ()
@@ -43,6 +44,8 @@ class Ask:
     """Where the window is too small, leave out the oldest turns before any evidence."""
     request_id: str = ""
     """Names the answer; empty makes a name up."""
+    repeatable: bool = False
+    """What was asked before must not change the answer; evaluations ask so."""
 
     @property
     def tuned(self) -> bool:
@@ -180,6 +183,8 @@ class Answer:
     """Passage numbers that the model wrote and that nothing bears out."""
     history_dropped: int = 0
     """Earlier turns that were left out because the window was full."""
+    choice: Choice | None = None
+    """How the adapter was chosen; None where the question had no part in it."""
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body of `POST /api/ask`."""
@@ -209,6 +214,7 @@ class Answer:
             "mode": self.mode,
             "model": self.model,
             "adapter": self.adapter,
+            "choice": None if self.choice is None else self.choice.body(),
             "usage": {
                 "prompt_tokens": self.prompt_tokens,
                 "completion_tokens": self.completion_tokens,

@@ -9,10 +9,10 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from assistant.adapter import Adapter, AdapterStore, check_engine, check_fit
+from assistant.adapter import AUTO, Adapter, AdapterStore, check_engine, check_fit
 from assistant.answer import (
     MODES,
     Answer,
@@ -25,6 +25,7 @@ from assistant.answer import (
     Searched,
     Timings,
 )
+from assistant.choice import Choice, Chooser
 from assistant.citations import cite, fill, mark, spoken, strip_markers, support, unsupported
 from assistant.condense import condense
 from assistant.engines.engine import Engine, Message, Request, Usage
@@ -38,7 +39,7 @@ from ingest.errors import EngineError, NotFoundError, TooLargeError
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """How the assistant speaks; the same for every mode."""
+    """How the assistant speaks."""
 
     system: str
     refusal: str
@@ -48,16 +49,40 @@ class Voice:
     schema: Mapping[str, Any] | None
     """The house format, if there is one. It is enforced only where a request says so."""
     max_tokens: int
+    prompt_fingerprint: str
+    """What an adapter that speaks so must have been trained with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voices:
+    """How the assistant speaks: in every mode the same, but for adapters with a voice of theirs."""
+
+    own: Voice
+    others: Mapping[str, Voice]
+    """By the adapter's name."""
+
+    def of(self, adapter: Adapter | None) -> Voice:
+        """Return how `adapter` speaks, or who answers without one."""
+        return self.own if adapter is None else self.others.get(adapter.name, self.own)
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What an adapter must have been trained with to be served here."""
+    """What an adapter must have been trained for to be served here."""
 
-    prompt_fingerprint: str
     base_sha256: str
     engine: str
     """The kind of engine that serves."""
+
+
+class _Settled(NamedTuple):
+    """Who answers a question."""
+
+    ask: Ask
+    """Where no adapter was near enough, in the mode that needs none."""
+    adapter: Adapter | None
+    voice: Voice
+    choice: Choice | None
 
 
 class _Fitted(NamedTuple):
@@ -79,19 +104,28 @@ class Assistant:
         retriever: Retriever,
         engine: Engine,
         adapters: AdapterStore,
-        voice: Voice,
+        voices: Voices,
         contract: Contract,
         *,
         top_k: int,
         judge: Judge,
+        chooser: Chooser,
+        default_adapter: str = "",
     ) -> None:
+        """Put the parts together.
+
+        `default_adapter` answers where a request names none: as in a request, or empty for the one
+        in production, or the newest.
+        """
         self._retriever = retriever
         self._engine = engine
         self._adapters = adapters
-        self._voice = voice
+        self._voices = voices
         self._contract = contract
         self._top_k = top_k
         self._judge = judge
+        self._chooser = chooser
+        self._default_adapter = default_adapter
 
     async def answer(self, ask: Ask) -> Answer:
         """Return the whole answer.
@@ -117,7 +151,8 @@ class Assistant:
         if ask.mode not in MODES:
             raise NotFoundError(f"There is no mode {ask.mode!r}. There are: {', '.join(MODES)}.")
         # Both read files and compute; the event loop has other requests to serve meanwhile.
-        adapter = await asyncio.to_thread(self._adapter, ask)
+        settled = await asyncio.to_thread(self._settled, ask)
+        ask = settled.ask
         hits = await asyncio.to_thread(self._hits, ask)
         retrieved = time.perf_counter()
         verdict = None
@@ -125,19 +160,20 @@ class Assistant:
             verdict = await asyncio.to_thread(self._verdict, ask, hits)
             if not verdict.enough:
                 yield Found(())
-                yield Said(self._voice.abstention)
+                yield Said(settled.voice.abstention)
                 looked = await asyncio.to_thread(self._searched, ask, hits)
-                yield Finished(self._abstention(ask, adapter, verdict, looked, started, retrieved))
+                yield Finished(self._abstention(settled, verdict, looked, started, retrieved))
                 return
-        fitted = await self._fit(ask, hits or [])
+        fitted = await self._fit(settled, hits or [])
         request = Request(
             messages=fitted.messages,
-            max_tokens=self._max_tokens(ask),
+            max_tokens=self._max_tokens(settled),
             temperature=ask.temperature,
             seed=ask.seed,
             stop=ask.stop,
             schema=ask.schema,
-            adapter=None if adapter is None else adapter.file,
+            adapter=None if settled.adapter is None else settled.adapter.file,
+            repeatable=ask.repeatable,
         )
         asked = time.perf_counter()
         parts: list[str] = []
@@ -168,22 +204,33 @@ class Assistant:
         )
         raw = "".join(parts).strip()
         strength = None if verdict is None else verdict.strength
-        answer = self._finished(ask, adapter, strength, raw, fitted, usage, timings)
+        answer = self._finished(settled, strength, raw, fitted, usage, timings)
         if rest := prose.rest(answer.answer):
             yield Said(rest)
         yield Finished(answer)
 
-    def _adapter(self, ask: Ask) -> Adapter | None:
-        if not ask.tuned:
-            return None
-        adapter = self._adapters.get(ask.adapter)
+    def _settled(self, ask: Ask) -> _Settled:
+        adapter = choice = None
+        if ask.tuned:
+            wanted = ask.adapter or self._default_adapter or None
+            if wanted == AUTO:
+                choice = self._chooser.choose(_sought(ask), self._check)
+                wanted = choice.adapter
+            if choice is None or wanted is not None:
+                adapter = self._adapters.get(wanted)
+                self._check(adapter)
+            else:
+                ask = replace(ask, mode="rag" if ask.mode == "combined" else "base")
+        return _Settled(ask, adapter, self._voices.of(adapter), choice)
+
+    def _check(self, adapter: Adapter) -> None:
+        """Refuse an adapter that does not serve here as it was trained."""
         check_fit(
             adapter,
-            prompt_fingerprint=self._contract.prompt_fingerprint,
+            prompt_fingerprint=self._voices.of(adapter).prompt_fingerprint,
             base_sha256=self._contract.base_sha256,
         )
         check_engine(adapter, self._adapters.aliases(adapter.name), self._contract.engine)
-        return adapter
 
     def _hits(self, ask: Ask) -> list[Hit] | None:
         """Return what was found; None where the mode does not look."""
@@ -205,23 +252,25 @@ class Assistant:
         documents = self._retriever.documents(collection=ask.collection, filters=ask.filters)
         return searched(hits, collection=ask.collection, documents=documents)
 
-    def _max_tokens(self, ask: Ask) -> int:
-        wanted = self._voice.max_tokens if ask.max_tokens is None else ask.max_tokens
+    def _max_tokens(self, settled: _Settled) -> int:
+        asked = settled.ask.max_tokens
+        wanted = settled.voice.max_tokens if asked is None else asked
         return min(wanted, self._engine.context_tokens // 2)
 
-    async def _fit(self, ask: Ask, hits: Sequence[Hit]) -> _Fitted:
+    async def _fit(self, settled: _Settled, hits: Sequence[Hit]) -> _Fitted:
         """Build the prompt; where the window is too small, the weakest evidence goes first.
 
         With `ask.forget`, the oldest turns go before it.
         """
-        room = self._engine.context_tokens - self._max_tokens(ask)
+        ask = settled.ask
+        room = self._engine.context_tokens - self._max_tokens(settled)
         turns = len(ask.history)
         sizes = [(kept, 0 if ask.forget else turns) for kept in range(len(hits) - 1, -1, -1)]
         remembered = range(turns, -1, -1) if ask.forget else [turns]
         for kept, recent in [*((len(hits), n) for n in remembered), *sizes]:
             evidence = evidence_of(hits[:kept])
             messages = build_messages(
-                self._system(ask),
+                _system(ask, settled.voice),
                 ask.question,
                 [_passage(e) for e in evidence],
                 history=(*ask.examples, *ask.history[turns - recent :]),
@@ -234,26 +283,21 @@ class Assistant:
             hint="Ask a shorter question, or raise engine.context_tokens.",
         )
 
-    def _system(self, ask: Ask) -> str:
-        if not ask.system or ask.tuned:
-            return self._voice.system
-        return f"{self._voice.system}\n\n{neutralise(ask.system)}"
-
     def _finished(
         self,
-        ask: Ask,
-        adapter: Adapter | None,
+        settled: _Settled,
         strength: float | None,
         raw: str,
         fitted: _Fitted,
         usage: Usage,
         timings: Timings,
     ) -> Answer:
+        ask, adapter, voice, choice = settled
         words = spoken(raw)
-        abstained = self._voice.refusal.casefold() in " ".join(words.split()).casefold()
+        abstained = voice.refusal.casefold() in " ".join(words.split()).casefold()
         plain = strip_markers(words)
         citations = () if abstained else cite(plain, ask.question, fitted.evidence)
-        schema = ask.schema or self._voice.schema
+        schema = ask.schema or voice.schema
         return Answer(
             answer=mark(plain, citations) if words == raw else fill(raw, schema, citations),
             abstained=abstained,
@@ -273,19 +317,20 @@ class Assistant:
             support=support(plain, ask.question, fitted.evidence, citations),
             markers_removed=unsupported(raw, schema, citations),
             history_dropped=fitted.forgotten,
+            choice=choice,
         )
 
     def _abstention(
         self,
-        ask: Ask,
-        adapter: Adapter | None,
+        settled: _Settled,
         verdict: Verdict,
         looked: Searched,
         started: float,
         retrieved: float,
     ) -> Answer:
+        ask, adapter, voice, choice = settled
         return Answer(
-            answer=self._voice.abstention,
+            answer=voice.abstention,
             abstained=True,
             citations=(),
             mode=ask.mode,
@@ -304,7 +349,14 @@ class Assistant:
             strength=verdict.strength,
             searched=looked,
             raw="",
+            choice=choice,
         )
+
+
+def _system(ask: Ask, voice: Voice) -> str:
+    if not ask.system or ask.tuned:
+        return voice.system
+    return f"{voice.system}\n\n{neutralise(ask.system)}"
 
 
 def _sought(ask: Ask) -> str:

@@ -1,4 +1,4 @@
-"""The audit log: who took in, deleted, promoted or opened what, and when.
+"""The audit log: who took in, deleted, evaluated, promoted or opened what, and when.
 
 It names documents by their ids and keys by theirs, and holds nothing of their content: it outlives
 what it speaks of.
@@ -33,7 +33,16 @@ AUDIT = Table(
     Column("collection", String(64)),
     Column("request_id", String(32)),
 )
-Action = Literal["ingest", "delete", "promote", "rollback", "key.create", "key.revoke"]
+Action = Literal[
+    "ingest",
+    "delete",
+    "evaluate",
+    "promote",
+    "rollback",
+    "backup",
+    "key.create",
+    "key.revoke",
+]
 
 
 class Audit:

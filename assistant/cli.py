@@ -14,6 +14,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ class Command(NamedTuple):
     """The optional packages it needs."""
     owns: bool = False
     """Whether it must be the only one at work in the workspace."""
+    beside: str = ""
+    """A module of a folder that it may not import, which it loads when it needs it."""
 
 
 COMMANDS = {
@@ -43,7 +46,11 @@ COMMANDS = {
     "index": Command("assistant.commands.index", "copy, re-embed or show the index", "", True),
     "search": Command("assistant.commands.search", "find passages; no model is asked"),
     "ask": Command("assistant.commands.ask", "ask a question, get a cited answer"),
-    "serve": Command("assistant.commands.serve", "the HTTP service and the web page"),
+    "serve": Command(
+        "assistant.commands.serve", "the HTTP service and the web page", beside="eval.served"
+    ),
+    "backup": Command("assistant.commands.backup", "the whole workspace in one file"),
+    "restore": Command("assistant.commands.restore", "a backup becomes the workspace", "", True),
     "mcp": Command("assistant.commands.mcp", "search, ask and ingest as tools (MCP)", "mcp"),
     "keys": Command("assistant.commands.keys", "access keys of the service, and its audit log"),
     "dataset": Command("finetune.dataset_command", "build a training data set", "finetune", True),
@@ -101,6 +108,9 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, Command]:
         args = parser.parse_args(rest[1:])
         args.config, args.json = given.config, given.json
         args.module = module
+        args.beside = (
+            partial(_load, Command(command.beside, "", "eval")) if command.beside else None
+        )
         args.command = name
         return args, command
     listed = "\n".join(f"  {name:<11}{command.summary}" for name, command in COMMANDS.items())

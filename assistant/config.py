@@ -127,14 +127,14 @@ class RetrievalSettings(Section):
     A calibration (`groundtune calibrate`) takes the place of this rule."""
 
 
-class AnswerSettings(Section):
-    """How the assistant speaks, whichever arm answers."""
+class VoiceSettings(Section):
+    """How an assistant speaks."""
 
     system: str = (
         "You are a careful assistant. When passages are given, answer from them alone. "
         "If the answer is not there, say: I cannot find this in the documents."
     )
-    """The system text, the same for every arm."""
+    """The system text; adapters are trained with it and answer by no other."""
     refusal: str = "I cannot find this in the documents."
     """The sentence for "no answer". An answer that holds it counts as abstained."""
     abstention: str = ""
@@ -143,6 +143,18 @@ class AnswerSettings(Section):
     """The JSON schema of the house format. Evaluation measures by it; `--schema` enforces it."""
     max_tokens: int = Field(default=256, ge=1)
     """Longest answer, in tokens."""
+
+
+class AnswerSettings(VoiceSettings):
+    """How the assistant speaks, whichever arm answers, and which adapter it speaks with."""
+
+    adapter: str = ""
+    """The adapter of tuned answers where a request names none: a name, `name:version`, or `auto`,
+    which takes the one whose training questions are nearest to the question. Empty takes the one in
+    production, or the newest."""
+    adapter_similarity: float = Field(default=0.31, ge=-1, le=1)
+    """With `auto`, no adapter answers where the nearest one is less similar than this (cosine).
+    `groundtune eval choice` finds the value for your adapters."""
 
 
 class LimitSettings(Section):
@@ -206,10 +218,17 @@ class Settings(Section):
     ingest: IngestSettings = IngestSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     answer: AnswerSettings = AnswerSettings()
+    voices: Mapping[str, VoiceSettings] = {}
+    """`[voices.NAME]`: how adapters called NAME speak, where they were trained for another system
+    text than that of `[answer]`. The keys are those of `[answer]`, without the two of `adapter`."""
     limits: LimitSettings = LimitSettings()
     security: SecuritySettings = SecuritySettings()
     feedback: FeedbackSettings = FeedbackSettings()
     logs: LogSettings = LogSettings()
+
+    def voice_of(self, adapter: str) -> VoiceSettings:
+        """Return how adapters called `adapter` speak."""
+        return self.voices.get(adapter, self.answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +313,8 @@ def hide_password(said: str) -> str:
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
-        if isinstance(part, int):
-            continue
+        if isinstance(part, int) or part not in model.model_fields:
+            continue  # a place in a list, or a name that its owner chose
         annotation = model.model_fields[part].annotation
         inner = [a for a in (annotation, *getattr(annotation, "__args__", ())) if _is_model(a)]
         if not inner:
@@ -329,9 +348,10 @@ def _refuse_secrets(keys: Mapping[str, str], file: Path) -> None:
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
     if isinstance(values.get("home"), str):
         values["home"] = folder / values["home"]
-    answer = values.get("answer")
-    if isinstance(answer, dict) and isinstance(answer.get("schema_file"), str):
-        answer["schema_file"] = folder / answer["schema_file"]
+    voices = values.get("voices")
+    for voice in (values.get("answer"), *(voices.values() if isinstance(voices, dict) else ())):
+        if isinstance(voice, dict) and isinstance(voice.get("schema_file"), str):
+            voice["schema_file"] = folder / voice["schema_file"]
 
 
 def _environment(environ: Mapping[str, str]) -> list[tuple[list[str], str, str]]:

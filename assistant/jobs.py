@@ -1,14 +1,20 @@
-"""Jobs: ingestions that go on after the request that asked for them was answered."""
+"""Jobs: what goes on after the request that asked for it was answered.
+
+What a job was given, and what became of each file, stands in the state database, so that whoever
+starts next can go on where a process ended or died.
+"""
 
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Column,
+    Connection,
     Engine,
     Float,
     Integer,
@@ -16,12 +22,16 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    delete,
+    exists,
     insert,
     select,
     update,
 )
 
+from assistant.access import Access
 from ingest.errors import NotFoundError
+from ingest.tally import FileResult
 
 METADATA = MetaData()
 JOBS = Table(
@@ -38,25 +48,34 @@ JOBS = Table(
     Column("created", Float, nullable=False),
     Column("finished", Float),
 )
+FILES = Table(
+    "job_files",  # of jobs that have not ended
+    METADATA,
+    Column("job_id", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("origin", Text),  # the file that it is on the service's machine, if it is one
+    Column("result", Text),  # a FileResult as JSON, once the file is through
+)
 ENDED = ("done", "failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One ingestion."""
+    """One ingestion or evaluation."""
 
     id: str
     collection: str
     status: str
     """`queued`, `running`, `done` or `failed`."""
     total: int
-    """Files it was given."""
+    """Files it was given, or answers that are wanted."""
     done: int
-    """Files it is through with, the failed ones too."""
+    """Files or answers it is through with, the failed ones too."""
     current: str | None
     """The file it is at."""
     result: dict[str, Any] | None
-    """The tally, as `groundtune ingest --json` prints it."""
+    """The tally, as `groundtune ingest --json` prints it; of an evaluation, `report`, its name."""
     error: str | None
     """Why it failed."""
     created: float
@@ -80,6 +99,18 @@ class Job:
             "created": self.created,
             "finished": self.finished,
         }
+
+
+class JobFile(NamedTuple):
+    """A file that a job was given."""
+
+    number: int
+    """Its place in the upload, from 0."""
+    source: str
+    origin: Path | None
+    """The file that it is on this machine, if the sender said so."""
+    result: FileResult | None
+    """What became of it; None while it waits."""
 
 
 class Jobs:
@@ -108,8 +139,70 @@ class Jobs:
             row = connection.execute(select(JOBS).where(JOBS.c.id == job_id)).mappings().first()
         if row is None:
             raise NotFoundError(f"There is no job {job_id!r}.")
-        result = None if row["result"] is None else json.loads(row["result"])
-        return Job(**{**row, "result": result})
+        return _job(row)
+
+    def latest(self, access: Access, *, last: int = 50) -> list[Job]:
+        """Return the last jobs of the collections that `access` sees, newest first."""
+        query = select(JOBS).order_by(JOBS.c.created.desc(), JOBS.c.id).limit(last)
+        if access.collections is not None:
+            query = query.where(JOBS.c.collection.in_(sorted(access.collections)))
+        with self._engine.connect() as connection:
+            return [_job(row) for row in connection.execute(query).mappings()]
+
+    def submit(self, job_id: str, sources: Sequence[str], origins: Sequence[Path | None]) -> None:
+        """Note the files of a job, which can be worked on from now on."""
+        rows = [
+            {
+                "job_id": job_id,
+                "number": number,
+                "source": source,
+                "origin": None if origin is None else str(origin),
+            }
+            for number, (source, origin) in enumerate(zip(sources, origins, strict=True))
+        ]
+        with self._engine.begin() as connection:
+            connection.execute(insert(FILES), rows)
+
+    def next(self) -> Job | None:
+        """Return the oldest job that waits or was left unfinished; None if there is none."""
+        given = exists().where(FILES.c.job_id == JOBS.c.id)
+        query = select(JOBS.c.id).where(JOBS.c.status.not_in(ENDED), given)
+        with self._engine.connect() as connection:
+            job_id = connection.execute(query.order_by(JOBS.c.created, JOBS.c.id)).scalar()
+        return None if job_id is None else self.get(job_id)
+
+    def claim(self, job: Job) -> bool:
+        """Begin a job, unless it has changed since it was looked at: then another one has it."""
+        seen = (JOBS.c.id == job.id) & (JOBS.c.status == job.status) & (JOBS.c.done == job.done)
+        with self._engine.begin() as connection:
+            taken = connection.execute(update(JOBS).where(seen).values(status="running"))
+            return taken.rowcount == 1
+
+    def release(self, job_id: str) -> None:
+        """Put a job that was begun back, for whoever starts next."""
+        self._set(job_id, status="queued", current=None)
+
+    def files(self, job_id: str) -> list[JobFile]:
+        """Return the files of a job that has not ended, in their order."""
+        query = select(FILES).where(FILES.c.job_id == job_id).order_by(FILES.c.number)
+        with self._engine.connect() as connection:
+            return [
+                JobFile(
+                    row.number,
+                    row.source,
+                    None if row.origin is None else Path(row.origin),
+                    None if row.result is None else FileResult(**json.loads(row.result)),
+                )
+                for row in connection.execute(query)
+            ]
+
+    def through(self, job_id: str, result: FileResult, *, done: int) -> None:
+        """Note what became of a file, and that `done` files are through."""
+        this = (FILES.c.job_id == job_id) & (FILES.c.source == result.source)
+        told = json.dumps(asdict(result), ensure_ascii=False)
+        with self._engine.begin() as connection:
+            connection.execute(update(FILES).where(this).values(result=told))
+            _change(connection, job_id, status="running", done=done, current=result.source)
 
     def progress(self, job_id: str, *, done: int, current: str | None) -> None:
         """Note how far a job is."""
@@ -117,18 +210,13 @@ class Jobs:
 
     def finish(self, job_id: str, *, result: Mapping[str, Any], error: str | None = None) -> None:
         """Note what a job did; with an `error` it failed."""
-        self._set(
-            job_id,
-            status="done" if error is None else "failed",
-            current=None,
-            result=json.dumps(result, ensure_ascii=False),
-            error=error,
-            finished=self._now(),
-        )
+        told = json.dumps(result, ensure_ascii=False)
+        status = "done" if error is None else "failed"
+        self._end(job_id, status=status, result=told, error=error)
 
     def fail(self, job_id: str, error: str) -> None:
         """Note that a job broke off."""
-        self._set(job_id, status="failed", current=None, error=error, finished=self._now())
+        self._end(job_id, status="failed", error=error)
 
     def forget(self, collection: str, source: str) -> None:
         """Take a document that was deleted out of what the jobs of its collection tell."""
@@ -145,13 +233,33 @@ class Jobs:
                     change = update(JOBS).where(JOBS.c.id == job_id)
                     connection.execute(change.values(result=json.dumps(result | kept)))
 
+    def unfinished(self) -> set[str]:
+        """Return the ids of the jobs that whoever starts next goes on with."""
+        with self._engine.connect() as connection:
+            return set(connection.execute(select(FILES.c.job_id).distinct()).scalars())
+
     def interrupt(self) -> int:
-        """Mark the jobs that a process left unfinished when it died; return how many."""
-        change = update(JOBS).where(JOBS.c.status.not_in(ENDED))
+        """Mark the jobs whose files had not all come when a process died; return how many."""
+        given = exists().where(FILES.c.job_id == JOBS.c.id)
+        change = update(JOBS).where(JOBS.c.status.not_in(ENDED), ~given)
         values = {"status": "failed", "error": "interrupted", "finished": self._now()}
         with self._engine.begin() as connection:
             return connection.execute(change.values(current=None, **values)).rowcount
 
+    def _end(self, job_id: str, **values: Any) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(delete(FILES).where(FILES.c.job_id == job_id))
+            _change(connection, job_id, current=None, finished=self._now(), **values)
+
     def _set(self, job_id: str, **values: Any) -> None:
         with self._engine.begin() as connection:
-            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**values))
+            _change(connection, job_id, **values)
+
+
+def _change(connection: Connection, job_id: str, **values: Any) -> None:
+    connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**values))
+
+
+def _job(row: Mapping[Any, Any]) -> Job:
+    result = None if row["result"] is None else json.loads(row["result"])
+    return Job(**{**row, "result": result})

@@ -8,6 +8,7 @@ from typing import Any
 
 from assistant.answer import Ask
 from assistant.audit import Audit
+from assistant.backup import write_backup
 from assistant.bodies import document_body, findings_body, record_body
 from assistant.feedback import Feedback
 from assistant.filters import Filters
@@ -65,16 +66,23 @@ class LocalWorkspace:
 
     def delete(self, document_id: str) -> Body:
         """Remove a document; return `{"deleted": id}`."""
+        self._remove([document_id])
+        return {"deleted": document_id}
+
+    def _remove(self, document_ids: Sequence[str]) -> None:
+        """Remove documents, and the answers that were given from them."""
         workspace = self._workspace
-        record = workspace.index.delete(document_id)
-        Uploads(workspace.home / "uploads").remove(record.collection, record.source)
         engine = workspace.registry.engine
         kept = workspace.settings.feedback
         feedback = Feedback(engine, keep_answers=kept.keep_answers, keep_days=kept.keep_days)
-        feedback.forget_document(document_id)
-        Audit(engine).note("delete", document_id, collection=record.collection)
-        erase_traces(engine)
-        return {"deleted": document_id}
+        uploads, audit = Uploads(workspace.home / "uploads"), Audit(engine)
+        for document_id in document_ids:
+            record = workspace.index.delete(document_id)
+            uploads.remove(record.collection, record.source)
+            feedback.forget_document(document_id)
+            audit.note("delete", document_id, collection=record.collection)
+        if document_ids:
+            erase_traces(engine)
 
     def ingest(
         self,
@@ -101,6 +109,14 @@ class LocalWorkspace:
         audit.note("ingest", f"{len(uploads)} files", collection=collection)
         return tally.body()
 
+    def backup(self, target: Path) -> Body:
+        """Write all of the workspace into the file `target`; return what it holds."""
+        packed = write_backup(self._workspace, target)
+        Audit(self._workspace.registry.engine).note("backup", "")
+        return packed.body()
+
     def prune(self, folders: Sequence[Path], collection: str) -> int:
         """Remove the documents whose files are gone from `folders`; return how many."""
-        return self._workspace.pipeline.prune(folders, collection=collection)
+        gone = self._workspace.pipeline.gone(folders, collection=collection)
+        self._remove([record.id for record in gone])
+        return len(gone)

@@ -61,6 +61,12 @@ def user_text(question: str, passages: Sequence[Passage]) -> str:
     return WITH_EVIDENCE.format(passages=shown, question=question)
 
 
+def question_of(text: str) -> str:
+    """Return the question of a user message that `user_text` wrote, with or without passages."""
+    begin, between = WITHOUT_EVIDENCE.format(question=""), "\n\nPassages:\n"
+    return text.removeprefix(begin).partition(between)[0]
+
+
 def build_messages(
     system: str,
     question: str,

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import reduce
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -25,6 +26,16 @@ CONNECT_S = 5.0
 POLL_S = 0.2
 BATCH_BYTES = 8_000_000
 BATCH_FILES = 100
+
+
+class _File(NamedTuple):
+    """A file to send."""
+
+    source: str
+    path: str
+    """Where it lies; empty for what is no file."""
+    content: bytes
+
 
 Body = dict[str, Any]
 
@@ -124,6 +135,21 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
             unread.note(FileResult(failure["source"], "failed", error=failure["error"]))
         return {**_added(tally, unread.body()), "seconds": round(time.monotonic() - started, 2)}
 
+    def backup(self, target: Path) -> Body:
+        """Write all of the workspace into the file `target`; return what it holds."""
+        try:
+            with self._client.stream("POST", "/api/backup") as response:
+                if not response.is_success:
+                    response.read()
+                    raise _error(response)
+                with target.open("wb") as file:
+                    for piece in response.iter_bytes():
+                        file.write(piece)
+                names = ("documents", "chunks", "files")
+                return {name: int(response.headers[f"X-{name}"]) for name in names}
+        except httpx.HTTPError as error:
+            raise self._silent(error) from None
+
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
@@ -131,16 +157,25 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send(
-        self, batch: Sequence[tuple[str, bytes]], collection: str, moved: Callable[[int], None]
-    ) -> Body:
-        files = [("files", (source, content)) for source, content in batch]
-        data = {"collection": collection, "source": [source for source, _ in batch]}
+    def prune(self, folders: Sequence[Path], collection: str) -> int:
+        """Remove the documents whose files are gone from `folders`; return how many."""
+        named = [str(folder.absolute()) for folder in folders if folder.is_dir()]
+        body = {"collection": collection, "folders": named}
+        deleted: int = self._call("POST", "/api/documents/prune", json=body)["deleted"]
+        return deleted
+
+    def _send(self, batch: Sequence[_File], collection: str, moved: Callable[[int], None]) -> Body:
+        files = [("files", (file.source, file.content)) for file in batch]
+        data = {
+            "collection": collection,
+            "source": [file.source for file in batch],
+            "path": [file.path for file in batch],
+        }
         try:
             accepted = self._call("POST", "/api/documents", data=data, files=files)
         except TooLargeError as error:
             if len(batch) == 1:
-                return _nothing_but(batch[0][0], error)
+                return _nothing_but(batch[0].source, error)
             results = [self._send([file], collection, lambda done: None) for file in batch]
             return reduce(_added, results)
         done = 0
@@ -160,21 +195,22 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
         try:
             response = self._client.request(method, path, **rest)
         except httpx.HTTPError as error:
-            raise EngineUnavailableError(
-                f"The server at {self._url} does not answer: {error}",
-                hint="It owns this workspace. If it hangs, stop it, and try again.",
-            ) from None
+            raise self._silent(error) from None
         if response.is_success:
             body: Body = response.json()
             return body
         raise _error(response)
 
+    def _silent(self, error: httpx.HTTPError) -> EngineUnavailableError:
+        return EngineUnavailableError(
+            f"The server at {self._url} does not answer: {error}",
+            hint="It owns this workspace. If it hangs, stop it, and try again.",
+        )
 
-def _batches(
-    uploads: Sequence[Upload], failed: list[dict[str, str]]
-) -> Iterator[list[tuple[str, bytes]]]:
+
+def _batches(uploads: Sequence[Upload], failed: list[dict[str, str]]) -> Iterator[list[_File]]:
     """Yield files to send together; one that cannot be read is added to `failed`."""
-    batch: list[tuple[str, bytes]] = []
+    batch: list[_File] = []
     size = 0
     for upload in uploads:
         try:
@@ -185,12 +221,13 @@ def _batches(
         except OSError as error:
             failed.append({"source": upload.source, "error": error.strerror or str(error)})
             continue
-        names = {source for source, _ in batch}
+        names = {file.source for file in batch}
         full = size + len(content) > BATCH_BYTES or len(batch) == BATCH_FILES
         if batch and (full or upload.source in names):
             yield batch
             batch, size = [], 0
-        batch.append((upload.source, content))
+        path = "" if upload.path is None else str(upload.path)
+        batch.append(_File(upload.source, path, content))
         size += len(content)
     if batch:
         yield batch

@@ -4,6 +4,7 @@ import contextlib
 import re
 import shutil
 import unicodedata
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -63,13 +64,17 @@ class Uploads:
         self.folder = folder
         self._incoming = folder / ".incoming"  # no collection begins with a dot
 
+    def waiting(self, job: str, number: int) -> Path:
+        """Return where a file of a job waits for its turn."""
+        return self._incoming / job / str(number)
+
     def receive(self, file: BinaryIO, job: str, number: int, *, max_bytes: int) -> Path:
         """Copy an upload to where it waits for its turn.
 
         Raises:
             TooLargeError: it has more than `max_bytes`.
         """
-        target = self._incoming / job / str(number)
+        target = self.waiting(job, number)
         target.parent.mkdir(parents=True, exist_ok=True)
         size = 0
         with target.open("wb") as sink:
@@ -84,9 +89,12 @@ class Uploads:
         return target
 
     def keep(self, waiting: Path, collection: str, source: str) -> None:
-        """Move a file that was ingested to its place, over an earlier version of it."""
+        """Move a file that was ingested to its place, over an earlier version of it.
+
+        One that no longer waits was moved before a process died.
+        """
         target = self._place(collection, source)
-        if target is None:
+        if target is None or (target.exists() and not waiting.exists()):
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         waiting.replace(target)
@@ -107,9 +115,22 @@ class Uploads:
         """Remove what is left waiting for a job."""
         shutil.rmtree(self._incoming / job, ignore_errors=True)
 
-    def forget_all(self) -> None:
-        """Remove what waits for jobs that no longer run."""
-        shutil.rmtree(self._incoming, ignore_errors=True)
+    def forget_others(self, jobs: Collection[str]) -> None:
+        """Remove what waits for other jobs than these."""
+        for folder in self._incoming.iterdir() if self._incoming.is_dir() else ():
+            if folder.name not in jobs:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def content(self, job: str, number: int, collection: str, source: str) -> bytes:
+        """Return the bytes of a file of a job, whether it was moved to its place already or not.
+
+        Raises:
+            OSError: they are gone.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return self.waiting(job, number).read_bytes()
+        place = self._place(collection, source)
+        return b"" if place is None else place.read_bytes()
 
     def _place(self, collection: str, source: str) -> Path | None:
         """Return where a document's bytes lie; None for one that cannot have been uploaded."""

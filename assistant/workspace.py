@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from assistant.access import OWNER, Access
-from assistant.adapter import AdapterStore
-from assistant.assistant import Assistant, Contract, Voice
+from assistant.adapter import Adapter, AdapterStore, check_fit
+from assistant.assistant import Assistant, Contract, Voice, Voices
 from assistant.chat_template import read_chat_template
-from assistant.config import Settings
+from assistant.choice import Chooser
+from assistant.config import Settings, VoiceSettings
 from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine
 from assistant.evidence import Judge
@@ -29,7 +30,7 @@ from assistant.strength import Calibration, read_calibration
 from assistant.strength import fingerprint as evidence_fingerprint
 from ingest.chunk import Chunker
 from ingest.embed import CachedEmbedder, Embedder
-from ingest.embedding_model import EmbeddingModel, check_model, identify
+from ingest.embedding_model import EmbeddingModel, check_model, identify, remembered
 from ingest.errors import ConfigError, NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
@@ -47,11 +48,13 @@ log = logging.getLogger(__name__)
 
 
 class Workspace(AbstractContextManager["Workspace"]):
-    """Everything in one `.groundtune` folder, for one process."""
+    """Everything in one `.groundtune` folder, for one process, or for several that serve it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shared: bool = False) -> None:
+        """Open nothing yet; `shared` leaves to others what only one process may put right."""
         self.settings = settings
         self.home = settings.home
+        self.shared = shared
 
     @cached_property
     def registry(self) -> Registry:
@@ -64,11 +67,16 @@ class Workspace(AbstractContextManager["Workspace"]):
         return make_embedder(self.settings)
 
     @cached_property
+    def query_embedder(self) -> Embedder:
+        """The same, with a memory: search and the choice of an adapter share questions."""
+        return CachedEmbedder(self.embedder)
+
+    @cached_property
     def embedding_model(self) -> EmbeddingModel:
         """What the embedding model is, as the index remembers it."""
         name = self.settings.embedding.model
-        dimension = self.embedder.embed(["dimension"]).shape[1]
-        return identify(name, resolve(name), dimension=dimension)
+        known = remembered(self.registry)
+        return identify(name, resolve(name), known=known, embedder=self.embedder)
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -90,7 +98,8 @@ class Workspace(AbstractContextManager["Workspace"]):
         """
         check_model(self.registry, self.embedding_model)
         index = Index(self.registry, self.vectors, self.embedder)
-        index.repair()
+        if not self.shared:
+            index.repair()
         index.check()
         return index
 
@@ -128,7 +137,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             candidates=retrieval.candidates,
             dense_weight=retrieval.dense_weight,
             sentences=retrieval.sentences,
-            embedder=CachedEmbedder(self.embedder),
+            embedder=self.query_embedder,
             reranker=self.reranker,
             rerank_candidates=retrieval.rerank_candidates,
             neighbour_tokens=retrieval.neighbour_tokens,
@@ -158,13 +167,33 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def prompt_fingerprint(self) -> str:
         """Names the prompt contract, as adapters remember it."""
-        return fingerprint(self.settings.answer.system, read_chat_template(self.model_file))
+        return self.fingerprint_of(self.settings.answer)
+
+    def fingerprint_of(self, voice: VoiceSettings) -> str:
+        """Name the prompt contract of `voice`."""
+        return fingerprint(voice.system, read_chat_template(self.model_file))
+
+    def contract_of(self, adapter: str) -> str:
+        """Name the prompt contract that adapters called `adapter` are trained and served with."""
+        voice = self.settings.voices.get(adapter)
+        return self.prompt_fingerprint if voice is None else self.fingerprint_of(voice)
+
+    def check_fit(self, adapter: Adapter) -> None:
+        """Refuse an adapter that was trained for another prompt or another base model.
+
+        Raises:
+            MismatchError: names what differs and how to mend it.
+        """
+        check_fit(
+            adapter,
+            prompt_fingerprint=self.contract_of(adapter.name),
+            base_sha256=self.base_sha256,
+        )
 
     @cached_property
     def schema(self) -> dict[str, Any] | None:
         """The house format."""
-        path = self.settings.answer.schema_file
-        return None if path is None else read_schema(path)
+        return schema_of(self.settings.answer)
 
     @cached_property
     def engine(self) -> Engine:
@@ -218,21 +247,41 @@ class Workspace(AbstractContextManager["Workspace"]):
     def assistant(self) -> Assistant:
         """Answers questions."""
         answer = self.settings.answer
-        voice = Voice(
-            system=answer.system,
-            refusal=answer.refusal,
-            abstention=answer.abstention or answer.refusal,
-            schema=self.schema,
-            max_tokens=answer.max_tokens,
-        )
+        others = {
+            name: self._voice(voice, self.contract_of(name))
+            for name, voice in self.settings.voices.items()
+        }
         return Assistant(
             self.retriever,
             self.engine,
             self.adapters,
-            voice,
-            Contract(self.prompt_fingerprint, self.base_sha256, self.settings.engine.kind),
+            Voices(self._voice(answer, self.prompt_fingerprint), others),
+            Contract(self.base_sha256, self.settings.engine.kind),
             top_k=self.settings.retrieval.top_k,
             judge=self.judge,
+            chooser=self.chooser,
+            default_adapter=answer.adapter,
+        )
+
+    def _voice(self, voice: VoiceSettings, prompt_fingerprint: str) -> Voice:
+        return Voice(
+            system=voice.system,
+            refusal=voice.refusal,
+            abstention=voice.abstention or voice.refusal,
+            schema=schema_of(voice),
+            max_tokens=voice.max_tokens,
+            prompt_fingerprint=prompt_fingerprint,
+        )
+
+    @cached_property
+    def chooser(self) -> Chooser:
+        """Says which adapter a question is for."""
+        return Chooser(
+            self.adapters,
+            self.home / "datasets",
+            self.query_embedder,
+            embedding=lambda: self.embedding_model.fingerprint,
+            threshold=self.settings.answer.adapter_similarity,
         )
 
     def variant(self, settings: Settings) -> "Workspace":
@@ -339,9 +388,18 @@ def make_parts(
     return Parts(read, lambda document: chunker().chunk(document), used)
 
 
-def open_workspace(settings: Settings) -> Workspace:
-    """Return the workspace at `settings.home`."""
-    return Workspace(settings)
+def open_workspace(settings: Settings, *, shared: bool = False) -> Workspace:
+    """Return the workspace at `settings.home`; `shared` where several processes serve it."""
+    return Workspace(settings, shared=shared)
+
+
+def schema_of(voice: VoiceSettings) -> dict[str, Any] | None:
+    """Return the format of a voice's answers, if it has one.
+
+    Raises:
+        ConfigError: as `read_schema` does.
+    """
+    return None if voice.schema_file is None else read_schema(voice.schema_file)
 
 
 def read_schema(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Literal
 
 from eval.power import power
 from eval.statistics import Estimate
-from eval.summary import Summary
+from eval.summary import ALL, Summary
 from eval.verdict import interval, percent, points
 
 Choice = Literal["both", "retrieve", "tune", "neither", "unclear"]
@@ -54,7 +54,7 @@ class Advice:
 
 def advise(summary: Summary) -> Advice:
     """Return the advice that the rules give."""
-    goal = _goal(summary)
+    goal = goal_of(summary)
     if goal is None:
         return _unclear(
             "The run lacks one of the arms base, rag, finetuned and combined, or has no question "
@@ -67,6 +67,8 @@ def advise(summary: Summary) -> Advice:
     steps = _steps(summary, goal)
     choice, why = _choose(steps, goal)
     reasons = [_gains(summary), why]
+    if choice == "unclear" and summary.headline != ALL:
+        reasons.append(_overall(summary, goal))
     tuned = choice in ("both", "tune")
     rivals = _rivals(summary, goal) if tuned else {}
     enough = [arm for arm, found in rivals.items() if worth(found) == "no"]
@@ -111,7 +113,8 @@ class _Steps:
     """finetuned - base."""
 
 
-def _goal(summary: Summary) -> str | None:
+def goal_of(summary: Summary) -> str | None:
+    """Return the metric that the advice is about; None where the four arms cannot be compared."""
     if len(summary.modes) < 4:
         return None
     for metric in GOALS:
@@ -163,6 +166,22 @@ def _choose(steps: _Steps, goal: str) -> tuple[Choice, str]:
     if (retrieval, tuning) == ("no", "no"):
         return _alone(steps, added)
     return "unclear", added
+
+
+def _overall(summary: Summary, goal: str) -> str:
+    """Return what all questions say, where the headline's are too few to tell."""
+    combined = summary.modes["combined"]
+    gaps = [
+        summary.compare(goal, combined, summary.modes[mode], ALL) for mode in ("finetuned", "rag")
+    ]
+    if not all(gap is not None and gap.seen for gap in gaps):
+        return ""
+    retrieval, tuning = (_gap(gap) for gap in gaps if gap is not None)
+    return (
+        f"Over all {summary.slices[ALL]} questions, those about documents that training tickets "
+        f"touch among them, retrieval adds {retrieval} to the tuned model, and tuning adds "
+        f"{tuning} to retrieval."
+    )
 
 
 def _other(what: str, found: Worth) -> str:

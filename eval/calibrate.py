@@ -1,5 +1,6 @@
 """Calibration: from questions with known outcomes to one number for "the evidence is enough"."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ BINS = 10
 """Of the expected calibration error, equally full."""
 KEPT = 0.95
 """Share of the questions with enough evidence that must still be answered."""
+ASKED = "asked"
+"""Key of a calibration's `fitted`: the hashes of the questions that it was fitted to."""
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -59,12 +62,17 @@ class Fit:
 
 
 def calibrate(
-    examples: Sequence[Example], *, fingerprint: str, collection: str, seed: int = 0
+    examples: Sequence[Example],
+    *,
+    fingerprint: str,
+    collection: str,
+    asked: Sequence[str] = (),
+    seed: int = 0,
 ) -> Calibration:
     """Fit on all examples; report and choose the threshold on strengths from other groups alone.
 
     The threshold is the highest at which `KEPT` of the questions with enough evidence are still
-    answered.
+    answered. `asked` are the questions, so that none of them is ever evaluated on.
 
     Raises:
         DataError: too few examples of one outcome.
@@ -94,7 +102,12 @@ def calibrate(
         bias=float(regression.intercept_[0]),
         threshold=threshold,
         rule=f"the highest at which {KEPT:.0%} of the questions with enough evidence are answered",
-        fitted={"folds": FOLDS, "seed": seed, **Fit(strengths, enough, threshold).report()},
+        fitted={
+            "folds": FOLDS,
+            "seed": seed,
+            **Fit(strengths, enough, threshold).report(),
+            ASKED: sorted({name_of(text) for text in asked}),
+        },
     )
 
 
@@ -113,6 +126,30 @@ def refuse_known(questions: Sequence[Question], known: Sequence[Question], where
             f"{len(same)} of the {len(questions)} questions are in {where} as well: {shown}.",
             hint="What is evaluated on must not be fitted on; take them out of one of the two.",
         )
+
+
+def refuse_fitted(questions: Sequence[Question], calibration: Calibration | None) -> None:
+    """Refuse to evaluate on questions that the calibration in use was fitted to.
+
+    Raises:
+        DataError: names them.
+    """
+    if calibration is None:
+        return
+    fitted = set(calibration.fitted.get(ASKED, ()))
+    same = [q.id for q in questions if name_of(q.question) in fitted]
+    if same:
+        shown = ", ".join(same[:10]) + (", ..." if len(same) > 10 else "")
+        raise DataError(
+            f"The threshold of collection {calibration.collection!r} was fitted to {len(same)} of "
+            f"these questions: {shown}.",
+            hint="Fit it to others: groundtune calibrate DEV.jsonl --not QUESTIONS.jsonl",
+        )
+
+
+def name_of(text: str) -> str:
+    """Return what a question is remembered by, whatever its spaces, case and signs: 16 digits."""
+    return hashlib.sha256(_plain(text).encode()).hexdigest()[:16]
 
 
 def _plain(text: str) -> str:

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # Here and not above, so that the help answers at once.
     from assistant.strength import write_calibration
     from assistant.workspace import open_workspace
-    from eval.calibrate import calibrate, refuse_known
+    from eval.calibrate import ASKED, calibrate, refuse_known
     from eval.question import read_questions
 
     questions = read_questions(args.questions)
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             found,
             fingerprint=workspace.evidence_fingerprint,
             collection=args.collection,
+            asked=[question.question for question in questions],
             seed=args.seed,
         )
         path = write_calibration(fitted, workspace.home)
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "rule": fitted.rule,
         "left_out": len(questions) - len(found),
         "weights": dict(zip(fitted.names, (round(w, 3) for w in fitted.weights), strict=True)),
-        **fitted.fitted,
+        **{key: value for key, value in fitted.fitted.items() if key != ASKED},
     }
 
 

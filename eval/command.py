@@ -1,13 +1,15 @@
-"""`groundtune eval run CONFIG.toml`, `eval compare A B [--gate]` and `eval open RUN`."""
+"""`groundtune eval run|compare|questions|retrieval|choice|obedience|open`."""
 
 import argparse
 import webbrowser
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from assistant.config import Settings
+from eval import questions_command
 from ingest.errors import UsageError
 
 HTML = "report.html"
@@ -16,7 +18,9 @@ HTML = "report.html"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of the command `eval`."""
     actions = parser.add_subparsers(
-        dest="action", required=True, metavar="run|compare|retrieval|open"
+        dest="action",
+        required=True,
+        metavar="run|compare|questions|retrieval|choice|obedience|open",
     )
     run_ = actions.add_parser("run", help="answer the questions by every arm and report")
     run_.add_argument("recipe", type=Path, metavar="CONFIG.toml", help="questions and arms")
@@ -27,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run_.add_argument(
         "--agreement", type=Path, metavar="FILE", help="human labels to hold the judge against"
+    )
+    run_.add_argument(
+        "--ray", metavar="ADDRESS", help="run the models on the machines of a Ray cluster"
     )
     run_.add_argument("--arms", metavar="A,B", help="only these arms")
     compare_ = actions.add_parser(
@@ -40,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare_.add_argument(
         "--junit", type=Path, metavar="FILE", help="the gate's rules as JUnit XML"
     )
+    questions_command.add_arguments(
+        actions.add_parser("questions", help="draft, review, import and check questions")
+    )
     retrieval_ = actions.add_parser(
         "retrieval", help="score search on a labelled collection in the BEIR layout"
     )
@@ -50,6 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     retrieval_.add_argument(
         "--baseline", action="store_true", help="score plain reciprocal-rank fusion as well"
     )
+    choice_ = actions.add_parser(
+        "choice", help="how well questions find their adapter, and the threshold that serves best"
+    )
+    choice_.add_argument(
+        "sets", nargs="+", metavar="NAME=FILE", help="questions for an adapter, or for none"
+    )
+    obedience_ = actions.add_parser(
+        "obedience", help="whether an adapter follows evidence that contradicts its training"
+    )
+    obedience_.add_argument("adapter", nargs="?", metavar="ADAPTER", help="default: the newest")
+    obedience_.add_argument("--rows", type=int, default=80, metavar="N", help="rows asked again")
+    obedience_.add_argument("--out", type=Path, metavar="FILE", help="keep the answers, JSONL")
+    for action in (choice_, obedience_):
+        action.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw")
     open_ = actions.add_parser("open", help="show a report in the browser and print its path")
     open_.add_argument("run", metavar="RUN", help="a report folder, its name, or 'latest'")
 
@@ -64,12 +88,46 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         return _open(args.run, settings.home / "reports")
     if args.action == "compare":
         return _compare(args, settings)
-    if args.action == "retrieval":
-        from eval.retrieval import evaluate_retrieval
+    if args.action == "questions":
+        return questions_command.run(args, settings)
+    if args.action == "run":
+        return _run(args, settings)
+    return _measure(args, settings)
 
-        return evaluate_retrieval(args.folder, settings, whole=args.whole, baseline=args.baseline)
+
+def render(result: Mapping[str, Any]) -> str:
+    """Return the result in words."""
+    if "changes" in result:
+        from eval.compare_text import render_comparison
+
+        return render_comparison(result)
+    if "review" in result or "questions" in result:
+        return questions_command.render(result)
+    if "systems" in result:
+        from eval.retrieval import render as table
+
+        return table(result)
+    if "fitted" in result:
+        from eval.choice import render as found
+
+        return found(result)
+    if "obedience" in result:
+        from eval.obedience import render as obeyed
+
+        return obeyed(result)
+    if "sentences" not in result:
+        return str(result["html"])
+    lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]
+    if result.get("unanswered"):
+        lines += ["", f"{result['unanswered']} answers failed: left out, and shown in the report."]
+        lines.append("Run the same command again to ask for those alone.")
+    return "\n".join([*lines, "", f"Report: {result['html']}"])
+
+
+def _run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # Here and not above, so that the help answers at once.
     from assistant.workspace import open_workspace
+    from eval.cluster import Cluster
     from eval.evaluate import evaluate
     from eval.recipe import read_recipe
 
@@ -90,27 +148,31 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             )
         judge = recipe.judge.model_copy(update={"agreement": args.agreement})
         recipe = recipe.model_copy(update={"judge": judge})
+    with (
+        Cluster(args.ray) if args.ray else nullcontext() as cluster,
+        open_workspace(settings) as workspace,
+    ):
+        return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out, cluster=cluster)
+
+
+def _measure(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Measure one part: search, the choice of an adapter, or its obedience."""
+    if args.action == "retrieval":
+        from eval.retrieval import evaluate_retrieval
+
+        return evaluate_retrieval(args.folder, settings, whole=args.whole, baseline=args.baseline)
+    from assistant.workspace import open_workspace
+
     with open_workspace(settings) as workspace:
-        return evaluate(recipe, workspace, now=datetime.now(UTC), out=args.out)
+        if args.action == "choice":
+            from eval.choice import evaluate_choice
 
+            return evaluate_choice(args.sets, workspace, seed=args.seed)
+        from eval.obedience import evaluate_obedience
 
-def render(result: Mapping[str, Any]) -> str:
-    """Return the result in words."""
-    if "changes" in result:
-        from eval.compare_text import render_comparison
-
-        return render_comparison(result)
-    if "systems" in result:
-        from eval.retrieval import render as table
-
-        return table(result)
-    if "sentences" not in result:
-        return str(result["html"])
-    lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]
-    if result.get("unanswered"):
-        lines += ["", f"{result['unanswered']} answers failed: left out, and shown in the report."]
-        lines.append("Run the same command again to ask for those alone.")
-    return "\n".join([*lines, "", f"Report: {result['html']}"])
+        return evaluate_obedience(
+            workspace, args.adapter, rows=args.rows, seed=args.seed, out=args.out
+        )
 
 
 def _compare(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:

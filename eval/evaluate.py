@@ -4,7 +4,8 @@ import asyncio
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from assistant.workspace import Workspace
 from eval.assistants import WorkspaceAssistants
 from eval.cache import Cache
+from eval.cluster import Cluster
 from eval.judge import Judge
 from eval.judged import (
     Judged,
@@ -33,7 +35,7 @@ from eval.question import clusters_of
 from eval.recipe import Arm, Recipe, read_avoided
 from eval.report import HTML, JSON, write_report
 from eval.result import Report
-from eval.run import answer_all
+from eval.run import Progress, answer_all
 from eval.score import Score
 from eval.settle import settle
 from eval.summary import summarise
@@ -52,26 +54,43 @@ STAMP = "%Y%m%dT%H%M%SZ"
 
 
 def evaluate(
-    recipe: Recipe, workspace: Workspace, *, now: datetime, out: Path | None = None
+    recipe: Recipe,
+    workspace: Workspace,
+    *,
+    now: datetime,
+    out: Path | None = None,
+    cluster: Cluster | None = None,
+    loop: asyncio.AbstractEventLoop | None = None,
+    progress: Callable[[int], AbstractContextManager[Progress]] = Bar,
 ) -> dict[str, Any]:
     """Run `recipe` in `workspace` and write the report; return its place and its numbers.
 
     `out` None takes a new folder under the workspace's `reports/`. Answers that the workspace has
-    already are not asked for again, so a run that was stopped goes on where it was.
+    already are not asked for again, so a run that was stopped goes on where it was. Models that run
+    in process run on the `cluster`, where there is one. `loop` is the event loop that the
+    workspace's model belongs to, where that is not the run's own; `progress` gets the number of
+    answers and is told of each.
 
     Raises:
         UsageError: the recipe, its questions or its adapter does not fit the workspace.
     """
     started = time.perf_counter()
     with (
-        WorkspaceAssistants(workspace, (*recipe.arm, *_judge_arm(recipe))) as assistants,
+        WorkspaceAssistants(
+            workspace, (*recipe.arm, *_judge_arm(recipe)), cluster, loop
+        ) as assistants,
         Cache(workspace.home / "cache" / "evaluation.sqlite") as cache,
     ):
         plan, inputs = settle(recipe, workspace, assistants)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)  # one that cannot be written is known at once
-        outcomes, cards = asyncio.run(_answer_and_score(recipe, plan, workspace, assistants, cache))
-        judged = _judged(recipe, plan, outcomes, workspace, assistants, cache)
+        parallel = recipe.parallel
+        if cluster is not None:
+            parallel = max(parallel, cluster.workers(workspace.settings.engine.threads)[0])
+        outcomes, cards = asyncio.run(
+            _answer_and_score(recipe, plan, workspace, assistants, cache, progress, parallel)
+        )
+        judgements, judged = _judge(recipe, plan, outcomes, workspace, assistants, cache)
     summary = summarise(
         plan.questions, plan.arms, outcomes, cards, seed=recipe.seed, resamples=recipe.resamples
     )
@@ -95,8 +114,9 @@ def evaluate(
         cards=tuple(cards),
         summary=summary,
         manifest=manifest,
-        parallel=recipe.parallel,
+        parallel=parallel,
         judged=judged,
+        judgements=judgements,
     )
     reports = workspace.home / "reports"
     folder = out or reports / f"{now.strftime(STAMP)}-{plan.fingerprint()}"
@@ -118,11 +138,13 @@ async def _answer_and_score(
     workspace: Workspace,
     assistants: WorkspaceAssistants,
     cache: Cache,
+    progress: Callable[[int], AbstractContextManager[Progress]],
+    parallel: int,
 ) -> tuple[list[Outcome], list[dict[str, Score]]]:
     avoided = () if recipe.terms is None else read_avoided(recipe.terms)
     answers = sum(plan.repeats(arm) for arm in plan.arms) * len(plan.questions)
-    with Bar(answers) as bar:
-        outcomes = await answer_all(plan, assistants, cache, bar, parallel=recipe.parallel)
+    with progress(answers) as bar:
+        outcomes = await answer_all(plan, assistants, cache, bar, parallel=parallel)
     cards = await score_all(
         {question.id: question for question in plan.questions},
         {arm.name: arm for arm in plan.arms},
@@ -143,17 +165,17 @@ def _judge_arm(recipe: Recipe) -> tuple[Arm, ...]:
     return (Arm(name="the-judge", mode="base", engine=recipe.judge.engine),)
 
 
-def _judged(
+def _judge(
     recipe: Recipe,
     plan: Plan,
     outcomes: Sequence[Outcome],
     workspace: Workspace,
     assistants: WorkspaceAssistants,
     cache: Cache,
-) -> Judged | None:
+) -> tuple[Judgements, Judged | None]:
     settings = recipe.judge
     if settings is None:
-        return None
+        return {}, None
     labels = [] if settings.agreement is None else read_labels(settings.agreement)
     (arm,) = _judge_arm(recipe)
     assistants.of(arm)  # closes the model of the last arm
@@ -170,13 +192,16 @@ def _judged(
     questions = {question.id: question for question in plan.questions}
 
     async def go() -> tuple[Agreement, Judgements, Noise]:
-        fitness = await probe(judge, read_probe())
-        found = await judge_all(judge, settings, questions, outcomes, seed=recipe.seed)
+        pairs = read_probe()
+        scores = sum(o.repeat == 0 for o in outcomes) * len(settings.metrics)
+        with Bar(len(pairs) + scores, doing="judging", done="judged") as bar:
+            fitness = await probe(judge, pairs, bar)
+            found = await judge_all(judge, settings, questions, outcomes, bar, seed=recipe.seed)
         noise = await noise_of(judge, settings, questions, outcomes, found, seed=recipe.seed)
         return fitness, found, noise
 
     fitness, judgements, noise = asyncio.run(go())
-    return summarise_judged(
+    return judgements, summarise_judged(
         assistants.engine(arm),
         fitness,
         settings,

@@ -14,6 +14,7 @@ from eval.outcome import Outcome
 from eval.probe import Agreement, agreement
 from eval.question import Question
 from eval.recipe import JudgeSettings
+from eval.run import Progress
 from eval.score import Score
 from eval.statistics import Clusters, Estimate, Values, difference, estimate, holm
 from ingest.errors import DataError
@@ -89,6 +90,7 @@ async def judge_all(
     settings: JudgeSettings,
     questions: Mapping[str, Question],
     outcomes: Sequence[Outcome],
+    progress: Progress,
     *,
     seed: int,
 ) -> Judgements:
@@ -105,6 +107,7 @@ async def judge_all(
         if outcome.answer is not None:
             score = await judge.score(metric, questions[outcome.question_id], outcome.answer)
         found[outcome.arm, outcome.question_id, metric] = score
+        progress.advance()
     return found
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from assistant.answer import Answer, Citation, Evidence, Place, Searched, Support, Timings
+from assistant.choice import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def answer_of(row: Mapping[str, Any]) -> Answer:
             "citations": tuple(Citation(**citation) for citation in row["citations"]),
             "evidence": tuple(Evidence(**evidence) for evidence in row["evidence"]),
             "searched": _searched(row["searched"]),
+            "choice": Choice(**row["choice"]) if row.get("choice") else None,
             "support": tuple(
                 Support(**{**sentence, "markers": tuple(sentence["markers"])})
                 for sentence in row["support"]

@@ -6,6 +6,7 @@ told apart by colour-blind readers too, and every bar is named.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
@@ -24,6 +25,7 @@ STYLE = """
 .pic{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 .pic text{fill:var(--ink);font-size:13px}.pic .soft{fill:var(--soft)}.pic .small{font-size:12px}
 .pic .big{font-size:38px;font-weight:650;letter-spacing:-1px}
+.pic .large{font-size:30px;font-weight:650;letter-spacing:-.5px}
 .pic .name{font-size:15px;font-weight:650}
 .pic .end{text-anchor:end}.pic .mid{text-anchor:middle}
 .pic .card{fill:var(--card);stroke:var(--line)}
@@ -43,10 +45,28 @@ BARS = (("grounded", "Grounded"), ("facts", "Facts right"), ("format", "Format v
 LABELS = {metric.name: metric.label for metric in METRICS}
 CELLS = (("base", 0, 0), ("rag", 1, 0), ("finetuned", 0, 1), ("combined", 1, 1))
 WIDTH = 764
-CELL_WIDTH = 330
-CELL_HEIGHT = 176
-LEFT = 88
-TOP = 34
+"""Of the plots, in the units of their own coordinates; the page scales them."""
+GAP = 12
+COLUMNS = ("without your documents", "with your documents")
+ROWS = ("not tuned", "tuned")
+
+
+class Frame(NamedTuple):
+    """Measures of the 2x2."""
+
+    left: int
+    """Room for the names of the rows; 0 puts them above their row."""
+    top: int
+    between: int
+    """From one row to the next."""
+    cell_width: int
+    cell_height: int
+    bar: int
+    """Where a bar begins, from the left of its cell; the name of the bar stands before it."""
+
+
+WIDE = Frame(left=74, top=34, between=GAP, cell_width=276, cell_height=176, bar=100)
+NARROW = Frame(left=0, top=44, between=34, cell_width=164, cell_height=148, bar=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,55 +86,85 @@ def standalone(svg: Markup) -> str:
 
 
 def factorial_picture(
-    modes: Mapping[str, str], means: Mapping[str, Mapping[str, Estimate]]
+    modes: Mapping[str, str], means: Mapping[str, Mapping[str, Estimate]], frame: Frame = WIDE
 ) -> Markup:
     """Draw the 2x2: retrieval across, tuning down, each cell with its shares and intervals."""
     known = {m: means[a]["grounded"].mean or 0.0 for m, a in modes.items()}
     best = max(known, key=lambda mode: known[mode]) if any(known.values()) else ""
-    height = TOP + 2 * (CELL_HEIGHT + 12)
-    parts = [
-        _text(LEFT + CELL_WIDTH / 2, 20, "without your documents", "mid soft"),
-        _text(LEFT + CELL_WIDTH * 1.5 + 12, 20, "with your documents", "mid soft"),
-    ]
-    for row, label in enumerate(("not tuned", "tuned")):
-        y = TOP + row * (CELL_HEIGHT + 12) + CELL_HEIGHT / 2
-        parts.append(_text(LEFT - 14, y, label, "end soft"))
+    parts = []
+    for column, label in enumerate(COLUMNS):
+        middle = _left(frame, column) + frame.cell_width / 2
+        parts.append(_text(middle, frame.top - (14 if frame.left else 30), label, "mid soft"))
+    for row, label in enumerate(ROWS):
+        y = _top(frame, row)
+        if frame.left:
+            parts.append(_text(frame.left - 10, y + frame.cell_height / 2, label, "end soft"))
+        else:
+            parts.append(_text(2, y - 8, label, "soft"))
     for mode, column, row in CELLS:
-        x, y = LEFT + column * (CELL_WIDTH + 12), TOP + row * (CELL_HEIGHT + 12)
+        x, y = _left(frame, column), _top(frame, row)
         parts.append(
             Markup('<rect class="card{}" x="{}" y="{}" width="{}" height="{}" rx="10"/>').format(
-                " best" if mode == best else "", x, y, CELL_WIDTH, CELL_HEIGHT
+                " best" if mode == best else "", x, y, frame.cell_width, frame.cell_height
             )
         )
         if mode in modes:
-            parts.append(_cell(modes[mode], means[modes[mode]], x, y))
+            parts.append(_cell(modes[mode], means[modes[mode]], x, y, frame))
         else:
-            parts.append(_text(x + 18, y + 30, f"{mode}: not in this run", "soft"))
-    return _svg(height, "The four arms: grounded answers, facts and format", parts)
+            parts.append(_text(x + 12, y + 30, f"{mode}: not in this run", "soft small"))
+    height = _top(frame, 1) + frame.cell_height + 4
+    if not frame.left:
+        parts.append(_legend(height + 16))
+        height += 24
+    width = _left(frame, 1) + frame.cell_width + 2
+    return _svg(width, height, "The four arms: grounded answers, facts and format", parts)
 
 
-def _cell(name: str, means: Mapping[str, Estimate], x: float, y: float) -> Markup:
-    whole = means["grounded"]
-    scale = 168
-    parts = [
-        _text(x + 18, y + 28, name, "name"),
-        _text(x + 18, y + 72, percent(whole.mean), "big"),
-        _text(x + CELL_WIDTH - 18, y + 56, "grounded answers", "end soft small"),
-        _text(x + CELL_WIDTH - 18, y + 72, _range(whole), "end soft small"),
-    ]
+def _left(frame: Frame, column: int) -> int:
+    return frame.left + 1 + column * (frame.cell_width + GAP)
+
+
+def _top(frame: Frame, row: int) -> int:
+    return frame.top + row * (frame.cell_height + frame.between)
+
+
+def _cell(name: str, means: Mapping[str, Estimate], x: float, y: float, frame: Frame) -> Markup:
+    whole, wide = means["grounded"], bool(frame.left)
+    right = x + frame.cell_width - 14
+    pad = 18 if wide else 12
+    parts = [_text(x + pad, y + 28, name, "name")]
+    if wide:
+        parts.append(_text(x + pad, y + 72, percent(whole.mean), "big"))
+        parts.append(_text(right, y + 56, "grounded answers", "end soft small"))
+        parts.append(_text(right, y + 72, _range(whole), "end soft small"))
+    else:
+        parts.append(_text(x + pad, y + 62, percent(whole.mean), "large"))
+        parts.append(_text(x + pad, y + 80, _range(whole), "soft small"))
+    first, step = (98, 26) if wide else (94, 18)
+    scale = frame.cell_width - frame.bar - 56
     for place, (metric, label) in enumerate(BARS):
-        found, line, left = means[metric], y + 98 + place * 26, x + 102
-        parts.append(_text(x + 18, line + 9, label, "small"))
+        found, line, left = means[metric], y + first + place * step, x + frame.bar
+        if wide:
+            parts.append(_text(x + pad, line + 9, label, "small"))
         parts.append(_rect("track", left, line, scale, 11))
         if found.mean is None:
-            parts.append(_text(left + scale + 10, line + 10, "n/a", "soft small"))
+            parts.append(_text(right, line + 10, "n/a", "end soft small"))
             continue
         parts.append(_rect(f"fill-{metric}", left, line, scale * found.mean, 11))
         if found.low is not None and found.high is not None:
             a, b, middle = left + scale * found.low, left + scale * found.high, line + 5.5
             parts.append(_line("whisker", a, middle, b, middle))
             parts += [_line("whisker", at, line + 2, at, line + 9) for at in (a, b)]
-        parts.append(_text(x + CELL_WIDTH - 14, line + 10, percent(found.mean), "end small"))
+        parts.append(_text(right, line + 10, percent(found.mean), "end small"))
+    return Markup("").join(parts)
+
+
+def _legend(y: float) -> Markup:
+    parts = []
+    for place, (metric, label) in enumerate(BARS):
+        x = 2 + place * 114
+        parts.append(_rect(f"fill-{metric}", x, y - 10, 11, 11))
+        parts.append(_text(x + 17, y, label, "soft small"))
     return Markup("").join(parts)
 
 
@@ -147,7 +197,7 @@ def risk_picture(curves: Mapping[str, RiskCoverage]) -> Markup:
                     n % 6, x_, y_
                 )
             )
-    return _svg(bottom + 52, "Risk against coverage", parts)
+    return _svg(WIDTH, bottom + 52, "Risk against coverage", parts)
 
 
 def forest_picture(rows: Sequence[Row], title: str) -> Markup:
@@ -173,7 +223,7 @@ def forest_picture(rows: Sequence[Row], title: str) -> Markup:
         axis.append(_line("axis", at(tick), 8, at(tick), y - 8) if tick else Markup(""))
         axis.append(_text(at(tick), y + 10, points(tick), "mid soft small"))
     axis.append(_text(at(0), y + 28, "percentage points", "mid soft small"))
-    return _svg(y + 36, title, axis + parts)
+    return _svg(WIDTH, y + 36, title, axis + parts)
 
 
 def _forest_row(row: Row, y: float, at: Callable[[float], float]) -> list[Markup]:
@@ -212,10 +262,10 @@ def _range(estimate: Estimate) -> str:
     return f"{100 * estimate.low:.0f} to {percent(estimate.high)}, n = {estimate.n}"
 
 
-def _svg(height: float, title: str, parts: Sequence[Markup]) -> Markup:
+def _svg(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
     return Markup(
-        '<svg class="pic" viewBox="0 0 {} {:.0f}" role="img"><title>{}</title>{}</svg>'
-    ).format(WIDTH, height, title, Markup("").join(parts))
+        '<svg class="pic" viewBox="0 0 {:.0f} {:.0f}" role="img"><title>{}</title>{}</svg>'
+    ).format(width, height, title, Markup("").join(parts))
 
 
 def _text(x: float, y: float, words: str, style: str) -> Markup:

@@ -69,6 +69,7 @@ class Plan:
             temperature=self._temperature(arm),
             # Greedy decoding draws nothing: the seed must not part answers that are the same.
             seed=self.seed + repeat if self.sampled(arm) else 0,
+            repeatable=True,
         )
 
     def key(self, question: Question, arm: Arm, repeat: int = 0) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.judge import Judge
+from eval.run import Progress
 from ingest.extras import require
 
 FILE = Path(__file__).parent / "probe.jsonl"
@@ -86,7 +87,7 @@ def read_probe() -> list[Pair]:
     return [Pair(**json.loads(row)) for row in rows]
 
 
-async def probe(judge: Judge, pairs: Sequence[Pair]) -> Agreement:
+async def probe(judge: Judge, pairs: Sequence[Pair], progress: Progress) -> Agreement:
     """Return how well `judge` agrees with the pairs' known verdicts."""
     wanted: list[bool] = []
     given: list[bool] = []
@@ -96,6 +97,7 @@ async def probe(judge: Judge, pairs: Sequence[Pair]) -> Agreement:
         if verdict is not None:
             wanted.append(pair.right)
             given.append(verdict == "yes")
+        progress.advance()
     return agreement(wanted, given, unscored=len(pairs) - len(given))
 
 

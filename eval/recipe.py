@@ -68,6 +68,7 @@ class Arm(Section):
         }
         if self.system is not None:
             changed["answer"] = configured.answer.model_dump() | {"system": self.system}
+            changed["voices"] = {}
         try:
             settings = Settings.model_validate(configured.model_dump() | changed)
         except ValidationError as error:
@@ -160,6 +161,9 @@ class Recipe(Section):
     """Of the draw and of the resampling."""
     adapter: str | None = None
     """`name` or `name:version` for the tuned arms; none takes the default one."""
+    leaks: Literal["refuse", "leave-out"] = "refuse"
+    """What becomes of questions that are near-duplicates of an adapter's training rows: the run is
+    refused, or they are left out and the report says so."""
     terms: Path | None = None
     """TOML with `[[term]]` tables (`prefer`, `avoid`): the house vocabulary."""
     max_tokens: int | None = Field(default=None, ge=1)

@@ -9,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from eval.advice import advise
+from eval.advice import advise, goal_of
 from eval.judge import JUDGED
+from eval.outcome import Outcome
 from eval.picture import (
+    NARROW,
     STYLE,
     Row,
     factorial_picture,
@@ -98,10 +100,22 @@ def as_dict(report: Report) -> dict[str, Any]:
                 "answer": None if outcome.answer is None else outcome.answer.answer,
                 "error": outcome.error,
                 "scores": {name: asdict(score) for name, score in card.items()},
+                **_judged_row(report, outcome),
             }
             for outcome, card in zip(report.outcomes, report.cards, strict=True)
         ],
     }
+
+
+def _judged_row(report: Report, outcome: Outcome) -> dict[str, Any]:
+    """Return the judge's scores of an answer; nothing where no judge was asked."""
+    if report.judged is None or outcome.repeat:
+        return {}
+    scores = {
+        metric: report.judgements.get((outcome.arm, outcome.question_id, metric))
+        for metric in report.judged.coverage
+    }
+    return {"judged": {m: None if s is None else asdict(s) for m, s in scores.items()}}
 
 
 def as_html(report: Report) -> str:
@@ -133,11 +147,14 @@ def as_html(report: Report) -> str:
         metrics=METRICS,
         judged=report.judged,
         judged_labels={metric.name: metric.label for metric in JUDGED},
+        goal=next(m for m in METRICS if m.name == (goal_of(summary) or "grounded")),
+        priced=any(summary.costs[arm]["price"].n for arm in summary.arms),
         costs=[c for c in COSTS if any(summary.costs[a][c.name].n for a in summary.arms)],
         slice_titles=SLICE_TITLES,
         slice_metrics=[m for m in METRICS if m.name in TAGGED],
         pic_style=STYLE,
         picture=factorial_picture(summary.modes, summary.means[summary.headline]),
+        narrow=factorial_picture(summary.modes, summary.means[summary.headline], NARROW),
         forest=forest_picture(forest_rows(summary), "Paired differences between arms"),
         more=forest_picture(forest_rows(summary, DESCRIBED), "Further paired differences"),
         risk=risk_picture(summary.risk),
@@ -150,6 +167,8 @@ def as_html(report: Report) -> str:
         manifest=_flat(report.manifest),
         parallel=report.parallel,
         cached=sum(outcome.cached for outcome in report.outcomes),
+        leaks=leak_sentence(report.manifest),
+        leaked=bool((report.manifest.get("leaks") or {}).get("leaks")),
         failures=[o for o in report.outcomes if o.answer is None],
     )
 
@@ -182,6 +201,23 @@ def as_markdown(report: Report) -> str:
         ]
         lines.append(f"| {arm} | {summary.failed[arm]} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def leak_sentence(manifest: Mapping[str, Any]) -> str:
+    """Say what the search for questions that an adapter was trained on found; empty without one."""
+    search = manifest.get("leaks") or {}
+    ids = sorted({leak["question_id"] for leak in search.get("leaks", ())})
+    said = []
+    if search.get("rows"):
+        rows = ", ".join(f"{n} of {adapter}" for adapter, n in search["rows"].items())
+        found = "None of the questions is a near-duplicate of one"
+        if ids:
+            found = f"{len(ids)} questions are near-duplicates of one and were left out"
+            found += f": {', '.join(ids[:10])}{', ...' if len(ids) > 10 else ''}"
+        said.append(f"Questions of training rows looked at: {rows}. {found}.")
+    for adapter, why in search.get("unknown", {}).items():
+        said.append(f"Whether {adapter} was trained on these questions is unknown: {why}.")
+    return " ".join(said)
 
 
 def forest_rows(summary: Summary, metrics: Sequence[str] = COMPARED) -> list[Row]:
@@ -233,7 +269,7 @@ def _signed(comparison: Comparison | Estimate) -> str:
 
 def _unbroken(sentence: str) -> str:
     """Return the sentence with its numbers kept on one line."""
-    return re.sub(r"(?<=\d) (?=%)|(?<=n) (?==)|(?<==) (?=\d)", "\u00a0", sentence)
+    return re.sub(r"(?<=\d) (?=%)|(?<=[np]) (?==)|(?<==) (?=\d)", "\u00a0", sentence)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -1,10 +1,10 @@
 """What a report is made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from eval.judged import Judged
+from eval.judged import Judged, Judgements
 from eval.outcome import Outcome
 from eval.question import Question
 from eval.recipe import Arm
@@ -31,3 +31,5 @@ class Report:
     """Questions that were answered at the same time."""
     judged: Judged | None = None
     """What a judge says; None where none was asked."""
+    judgements: Judgements = field(default_factory=dict)
+    """Its scores, one by one."""

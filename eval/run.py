@@ -60,7 +60,7 @@ def schedule(plan: Plan) -> dict[str, list[list[Task]]]:
     """Return engine -> batches of work, in an order that is kind to its prompt cache.
 
     Adapters are switched as seldom as possible, and so are worked examples, which open a prompt.
-    Within a group, the arms that show one question the same prompt follow each other.
+    Within a group, the arms that show one question the same prompt follow each other, for servers.
     """
     groups: dict[tuple[str, str, str], list[Arm]] = {}
     for arm in plan.arms:

@@ -2,19 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from assistant import __version__
-from assistant.adapter import Adapter, check_fit
-from assistant.strength import read_calibration
+from assistant.adapter import Adapter
+from assistant.strength import Calibration, read_calibration
 from assistant.workspace import Workspace
 from eval.assistants import WorkspaceAssistants
+from eval.calibrate import refuse_fitted
+from eval.leaks import Search, find_leaks
 from eval.plan import Plan
 from eval.question import Question, check_documents, read_questions, sample
 from eval.recipe import Arm, Recipe, read_examples
+from ingest.errors import DataError
 
 ENGINE_KEYS = {"kind", "url", "served_name", "model", "context_tokens"}
 
@@ -30,9 +33,10 @@ def settle(
     workspace.check_collection(recipe.collection)
     records = workspace.registry.documents(recipe.collection)
     done = [record for record in records if record.status == "done"]
-    questions = _questions(recipe, {record.source for record in done})
     index = hashlib.sha256("\n".join(sorted(f"{r.source} {r.sha256}" for r in done)).encode())
     adapters = {a.name: _adapter(recipe, a, assistants) for a in recipe.arm if a.tuned}
+    tuned = list({adapter.reference: adapter for adapter in adapters.values()}.values())
+    questions, leaks = _questions(recipe, {record.source for record in done}, tuned, workspace.home)
     rests_on = {
         arm.name: _rests_on(
             arm, assistants, adapters.get(arm.name), index.hexdigest(), recipe.collection
@@ -53,34 +57,46 @@ def settle(
         seed=recipe.seed,
         repeat=recipe.repeat,
     )
-    used = sorted({adapter.reference for adapter in adapters.values()})
+    used = sorted(adapter.reference for adapter in tuned)
     inputs = {
         "questions_sha256": _sha256(recipe.questions),
         "index_sha256": index.hexdigest(),
         "adapter": used[0] if len(used) == 1 else None,
-        "adapters": {a.reference: _lineage(a) for a in adapters.values()},
+        "adapters": {a.reference: _lineage(a) for a in tuned},
+        "leaks": asdict(leaks),
         "arms": rests_on,
     }
     return plan, inputs
 
 
-def _questions(recipe: Recipe, known: set[str]) -> list[Question]:
+def _questions(
+    recipe: Recipe, known: set[str], adapters: Sequence[Adapter], home: Path
+) -> tuple[list[Question], Search]:
+    """Return the questions to ask, and what the search for leaks among all of them found.
+
+    Raises:
+        DataError: a question is wrong, names an unknown document, leaked, or was calibrated on.
+    """
     questions = read_questions(recipe.questions)
     check_documents(questions, known, f"collection {recipe.collection!r}")
+    if any(arm.retrieves for arm in recipe.arm):
+        refuse_fitted(questions, read_calibration(home, recipe.collection))
+    leaks = find_leaks(questions, adapters, home)
+    if recipe.leaks == "refuse":
+        leaks.refuse()
+    questions = [question for question in questions if question.id not in leaks.ids]
+    if not questions:
+        raise DataError(f"Every question of {recipe.questions} was trained on.")
     if recipe.limit is not None:
-        return sample(questions, recipe.limit, seed=recipe.seed)
-    return questions
+        questions = sample(questions, recipe.limit, seed=recipe.seed)
+    return questions, leaks
 
 
 def _adapter(recipe: Recipe, arm: Arm, assistants: WorkspaceAssistants) -> Adapter:
     """Return the adapter of a tuned arm; refuse one that misfits its model or prompt."""
     workspace = assistants.workspace(arm)
     adapter = workspace.adapters.get(arm.adapter or recipe.adapter)
-    check_fit(
-        adapter,
-        prompt_fingerprint=workspace.prompt_fingerprint,
-        base_sha256=workspace.base_sha256,
-    )
+    workspace.check_fit(adapter)
     return adapter
 
 
@@ -97,18 +113,20 @@ def _rests_on(
     """
     workspace = assistants.workspace(arm)
     settings = workspace.settings
+    name = "" if adapter is None else adapter.name
+    spoken = {"system", "refusal", "abstention", "max_tokens"}
     values: dict[str, Any] = {
         "groundtune": __version__,
-        "prompt_fingerprint": workspace.prompt_fingerprint,
+        "prompt_fingerprint": workspace.contract_of(name),
         "base_sha256": workspace.base_sha256,
         "engine": settings.engine.model_dump(mode="json", include=ENGINE_KEYS),
-        "answer": settings.answer.model_dump(mode="json", exclude={"schema_file"}),
+        "answer": settings.voice_of(name).model_dump(mode="json", include=spoken),
         "schema_sha256": _schema_sha256(workspace.schema),
     }
     if arm.retrieves:
         values["index_sha256"] = index_sha256
         calibration = read_calibration(workspace.home, collection)
-        values["calibration"] = None if calibration is None else asdict(calibration)
+        values["calibration"] = None if calibration is None else _numbers(calibration)
         for section in (settings.embedding, settings.ingest, settings.retrieval):
             name = type(section).__name__.removesuffix("Settings").lower()
             values[name] = section.model_dump(mode="json")
@@ -116,6 +134,11 @@ def _rests_on(
         values["adapter"] = adapter.reference
         values["adapter_sha256"] = _sha256(adapter.file.gguf)
     return values
+
+
+def _numbers(calibration: Calibration) -> dict[str, Any]:
+    """Return what shapes answers of a calibration; what it was fitted to does not."""
+    return {key: value for key, value in asdict(calibration).items() if key != "fitted"}
 
 
 def _schema_sha256(schema: Mapping[str, Any] | None) -> str | None:

@@ -315,7 +315,7 @@ def _factorials(
     found: dict[str, dict[str, Factorial]] = {}
     for slice_ in compared:
         found[slice_] = {}
-        for metric in COMPARED:
+        for metric in (*COMPARED, *(m for m in DESCRIBED if slice_ == compared[-1])):
             raw = factorial(
                 *(
                     table.values(modes[mode], metric, slices[slice_])
@@ -326,7 +326,8 @@ def _factorials(
                 resamples=draws.resamples,
             )
             effects = holm([raw.retrieval, raw.tuning, raw.interaction])
-            found[slice_][metric] = Factorial(*effects)
+            if metric in COMPARED or raw.interaction.n:  # the documents shown, `base` has none of
+                found[slice_][metric] = Factorial(*effects)
     return found
 
 

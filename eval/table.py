@@ -1,9 +1,10 @@
 """The table of every question, as compact data for the page."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eval.judge import JUDGED
 from eval.outcome import Outcome
 from eval.question import Question
 from eval.result import Report
@@ -34,10 +35,11 @@ def table_of(report: Report) -> dict[str, Any]:
     Keys are short, because a report of thousands of questions repeats them. A question: id `i`,
     text `q`, kind `k`, tags `t`, reference `r`, documents `d`, cells `a` (one an arm). A cell:
     state `s` (1 right, 0 not right, -1 failed), abstained `b`, answer or error `x`, scores `v`
-    (by metric, null is unscored), reasons `w`, citations `c` (marker, source, quote), passages `p`
-    (marker, source, text), times and tokens `m`.
+    (by metric, null is unscored), reasons `w` (-1: does not apply), citations `c` (marker, source,
+    quote), passages `p` (marker, source, text), times and tokens `m`.
     """
     texts = Texts()
+    judged = {m.name: m for m in JUDGED if report.judged and m.name in report.judged.coverage}
     by_place = {
         (o.question_id, o.arm): (o, card)
         for o, card in zip(report.outcomes, report.cards, strict=True)
@@ -51,13 +53,24 @@ def table_of(report: Report) -> dict[str, Any]:
             "t": list(question.tags),
             "r": question.reference,
             "d": [texts.number(document) for document in question.documents],
-            "a": [_cell(question, *by_place[question.id, arm.name], texts) for arm in report.arms],
+            "a": [
+                _cell(
+                    question,
+                    *by_place[question.id, arm.name],
+                    [report.judgements.get((arm.name, question.id, name)) for name in judged],
+                    texts,
+                )
+                for arm in report.arms
+            ],
         }
         for question in report.questions
     ]
     return {
         "arms": [arm.name for arm in report.arms],
-        "metrics": [[metric.label, metric.help] for metric in METRICS],
+        "metrics": [
+            *([metric.label, metric.help] for metric in METRICS),
+            *([f"Judge: {metric.label}", metric.help] for metric in judged.values()),
+        ],
         "questions": questions,
         "texts": texts.all,
     }
@@ -72,18 +85,26 @@ def as_script_data(value: Any) -> str:
 
 
 def _cell(
-    question: Question, outcome: Outcome, card: Mapping[str, Score], texts: Texts
+    question: Question,
+    outcome: Outcome,
+    card: Mapping[str, Score],
+    judged: Sequence[Score | None],
+    texts: Texts,
 ) -> dict[str, Any]:
     answer = outcome.answer
     if answer is None:
         return {"s": -1, "x": texts.number(outcome.error)}
-    scored = {n: card[metric.name] for n, metric in enumerate(METRICS)}
+    scored = [card[metric.name] for metric in METRICS]
+    values = [s.value for s in scored] + [None if s is None else s.value for s in judged]
+    reasons = [-1 if s.value is None else texts.number(s.why) for s in scored]
+    # Where the judge failed, the reason stands in the table as well: a gap would say nothing.
+    reasons += [-1 if s is None else texts.number(s.why) for s in judged]
     return {
         "s": int(succeeded(question, card)),
         "b": int(answer.abstained),
         "x": texts.number(_pretty(answer.answer)),
-        "v": [None if s.value is None else round(s.value, 3) for s in scored.values()],
-        "w": [-1 if s.value is None else texts.number(s.why) for s in scored.values()],
+        "v": [None if value is None else round(value, 3) for value in values],
+        "w": reasons,
         "c": [
             [c.marker, texts.number(_place(c.source, c.page)), texts.number(c.quote)]
             for c in answer.citations

@@ -110,7 +110,7 @@ def _combination(summary: Summary) -> str:
             return f"{question}: no question was scored by both {combined} and {part}."
         sign = 0 if not found.seen else (1 if found.mean > 0 else -1)
         signs.append(sign)
-        words = {1: f"ahead of {part}", 0: f"no difference seen from {part}", -1: f"behind {part}"}
+        words = {1: f"ahead of {part}", 0: f"not told apart from {part}", -1: f"behind {part}"}
         clauses.append(f"{words[sign]} ({points(found.mean)} points, {interval(found)})")
     mean = percent(summary.means[summary.headline][combined]["grounded"].mean)
     return f"{_claim(signs)} on grounded answers: at {mean}, it is {' and '.join(clauses)}."

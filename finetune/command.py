@@ -15,8 +15,8 @@ from assistant.config import Settings
 from assistant.workspace import Workspace, open_workspace
 from finetune.card import compared
 from finetune.dataset import Dataset, open_dataset
-from finetune.dataset_command import build
 from finetune.estimate import Estimate
+from finetune.prepare import prepare
 from finetune.processes import Processes
 from finetune.recipe import Recipe, load_recipe
 from finetune.run_folder import interrupted
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     with open_workspace(settings) as workspace:
         store = _store(recipe, workspace)
         dataset = _dataset(recipe, workspace, store, processes, resume=args.resume)
-        planned = plan(recipe, dataset, _base(workspace))
+        planned = plan(recipe, dataset, _base(workspace, recipe))
         if args.dry_run:
             return _dry_run(planned, store, processes)
         with _progress() as report, _stopping() as stop:
@@ -179,16 +179,16 @@ def _dataset(
     before = interrupted(store.folder / recipe.name) if resume else None
     if before is not None:
         return open_dataset(folder / before["dataset"]["name"])
-    name = build(recipe, workspace).folder.name if processes.lead else ""
+    name = prepare(recipe, workspace).folder.name if processes.lead else ""
     return open_dataset(folder / processes.told(name))
 
 
-def _base(workspace: Workspace) -> Base:
+def _base(workspace: Workspace, recipe: Recipe) -> Base:
     return Base(
         workspace.settings.engine.model,
         workspace.model_file,
         workspace.base_sha256,
-        workspace.prompt_fingerprint,
+        workspace.contract_of(recipe.name),
     )
 
 

@@ -4,23 +4,25 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from finetune.dataset_card import dataset_card, describe
 from finetune.example import Example, read_examples, write_examples
-from finetune.recipe import Recipe
-from finetune.rows import House, Retrieve, Rows, build_rows
-from finetune.split import split_by_document
-from finetune.ticket import Ticket, read_tickets
 from ingest.errors import NotFoundError
 from ingest.model_file import sha256_of
 
 PACKAGES = ("groundtune", "torch", "transformers", "peft", "bitsandbytes", "sentence-transformers")
 """Packages whose versions a manifest names."""
+WHOLE = "rows"
+"""The only side of a data set that is not divided."""
+SIDES = ("train", "validation", "test")
+REVIEW = "review.jsonl"
+"""What a person has to look at; no row of the data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Dataset:
     """Rows to learn from, rows to measure on, and where all of them came from."""
 
     folder: Path
-    """`<name>-<hash>`; holds train.jsonl, validation.jsonl, manifest.json and README.md."""
+    """`<name>-<hash>`; holds a file for each side, manifest.json and README.md."""
     manifest: dict[str, Any]
 
     @property
@@ -41,49 +43,62 @@ class Dataset:
         """The rows to measure on; no document of theirs is in a training row's ticket."""
         return read_examples(self.folder / "validation.jsonl")
 
+    @property
+    def sides(self) -> dict[str, list[Example]]:
+        """The rows of each side that there is; an undivided data set has `rows` alone."""
+        return {name: read_examples(file) for name, file in self.files.items()}
 
-def build_dataset(
-    recipe: Recipe,
-    retrieve: Retrieve,
-    house: House,
-    *,
-    folder: Path,
-    prompt_fingerprint: str,
-    now: datetime,
-) -> Dataset:
-    """Write the data set of `recipe` below `folder` and return it.
+    @property
+    def files(self) -> dict[str, Path]:
+        """The file of each side."""
+        named = {name: self.folder / f"{name}.jsonl" for name in (WHOLE, *SIDES)}
+        return {name: file for name, file in named.items() if file.is_file()}
 
-    The same tickets, evidence and recipe give the same folder; if it is there, it is left as it
-    is. An interruption leaves nothing behind.
+    @property
+    def divided(self) -> bool:
+        """Whether it has sides."""
+        return (self.folder / "train.jsonl").is_file()
 
-    Args:
-        recipe: says what to build.
-        retrieve: finds the evidence; the retriever that serves.
-        house: the system text, the refusal and the number of passages that serve.
-        folder: holds all data sets.
-        prompt_fingerprint: of the prompt contract that the rows are built with.
-        now: written down as the time of building.
+    @property
+    def name(self) -> str:
+        """The name without the hash."""
+        return self.folder.name.rpartition("-")[0]
 
-    Raises:
-        DataError: wrong lines in the tickets, or tickets that cannot be divided; nothing is
-            written.
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a data set is to hold."""
+
+    name: str
+    sides: Mapping[str, Sequence[Example]]
+    facts: Mapping[str, Any]
+    """What the manifest says besides counts and hashes; `prompt_fingerprint` is one."""
+    identity: Any
+    """JSON types: what tells two data sets of the same rows apart, besides the rows."""
+    side_facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the manifest says of a side besides its counts."""
+    review: Sequence[Mapping[str, Any]] = ()
+
+
+def write_dataset(folder: Path, content: Content, *, now: datetime) -> Dataset:
+    """Write a data set below `folder` and return it.
+
+    The same content gives the same folder; if it is there, it is left as it is. An interruption
+    leaves nothing behind.
     """
-    tickets = read_tickets(recipe.data.tickets)
-    split = split_by_document(
-        tickets, heldout_fraction=recipe.data.heldout_fraction, seed=recipe.data.seed
-    )
-    train = build_rows(split.train, retrieve, recipe.data, house)
-    if recipe.data.max_rows:
-        train = Rows(train.examples[: recipe.data.max_rows], train.counts)
-    validation = build_rows(split.validation, retrieve, recipe.data, house)
     folder.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{recipe.name}-", dir=folder))
+    part = Path(tempfile.mkdtemp(prefix=f".{content.name}-", dir=folder))
     try:
-        write_examples(part / "train.jsonl", train.examples)
-        write_examples(part / "validation.jsonl", validation.examples)
+        for side, examples in content.sides.items():
+            write_examples(part / f"{side}.jsonl", examples)
+        if content.review:
+            lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in content.review]
+            (part / REVIEW).write_text("".join(lines), encoding="utf-8")
         hashes = {file.name: sha256_of(file) for file in sorted(part.glob("*.jsonl"))}
-        digest = _digest(hashes, recipe.dump()["data"], prompt_fingerprint)
-        target = folder / f"{recipe.name}-{digest[:12]}"
+        digest = hashlib.sha256(
+            json.dumps([hashes, content.identity], sort_keys=True).encode()
+        ).hexdigest()
+        target = folder / f"{content.name}-{digest[:12]}"
         if target.exists():
             return open_dataset(target)
         manifest = {
@@ -91,15 +106,17 @@ def build_dataset(
             "sha256": digest,
             "created": now.isoformat(timespec="seconds"),
             "files": hashes,
-            **_sources(recipe, len(tickets)),
-            "top_k": house.shown,
-            "prompt_fingerprint": prompt_fingerprint,
-            "train": _describe(train, split.train),
-            "validation": _describe(validation, split.validation),
+            **content.facts,
+            **{
+                side: describe(examples) | dict(content.side_facts.get(side, {}))
+                for side, examples in content.sides.items()
+            },
+            "to_review": len(content.review),
             "packages": package_versions(),
         }
         _write_json(part / "manifest.json", manifest)
-        (part / "README.md").write_text(_card(manifest), encoding="utf-8")
+        (part / "README.md").write_text(dataset_card(manifest), encoding="utf-8")
+        part.chmod(0o755)
         part.rename(target)
         return Dataset(target, manifest)
     finally:
@@ -121,9 +138,36 @@ def open_dataset(folder: Path) -> Dataset:
     return Dataset(folder, json.loads(manifest.read_text(encoding="utf-8")))
 
 
+def list_datasets(folder: Path) -> list[Dataset]:
+    """Return every data set below `folder`, oldest first."""
+    found = [open_dataset(manifest.parent) for manifest in folder.glob("[!.]*/manifest.json")]
+    return sorted(found, key=lambda d: (d.manifest.get("created", ""), d.folder.name))
+
+
+def find_dataset(folder: Path, reference: str) -> Dataset:
+    """Return a data set by the path of its folder, its whole name, or its name without the hash.
+
+    Without the hash, the newest of that name is meant.
+
+    Raises:
+        NotFoundError: there is none; says which there are.
+    """
+    for place in (folder / reference, Path(reference)):
+        if (place / "manifest.json").is_file():
+            return open_dataset(place)
+    there = list_datasets(folder)
+    named = [dataset for dataset in there if dataset.name == reference]
+    if named:
+        return named[-1]
+    known = ", ".join(dataset.folder.name for dataset in there) or "none yet"
+    raise NotFoundError(
+        f"There is no data set {reference!r}. There are: {known}.",
+        hint="Build one with: groundtune dataset build CONFIG.toml",
+    )
+
+
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that shape a data set or an adapter."""
-    from importlib.metadata import PackageNotFoundError
 
     def one(name: str) -> str:
         try:
@@ -134,68 +178,5 @@ def package_versions() -> dict[str, str]:
     return {name: one(name) for name in PACKAGES}
 
 
-def _sources(recipe: Recipe, tickets: int) -> dict[str, Any]:
-    """Return what a manifest says of where its rows come from."""
-    return {
-        "tickets": {
-            "file": recipe.data.tickets.name,
-            "sha256": sha256_of(recipe.data.tickets),
-            "count": tickets,
-        },
-        "recipe": recipe.dump()["data"],
-        "seed": recipe.data.seed,
-    }
-
-
-def _describe(rows: Rows, tickets: Sequence[Ticket]) -> dict[str, Any]:
-    kinds: dict[str, int] = {}
-    for example in rows.examples:
-        kinds[example.tags[-1]] = kinds.get(example.tags[-1], 0) + 1
-    total = len(rows.examples)
-    return {
-        "tickets": len(tickets),
-        "documents": sorted({document for t in tickets for document in t.documents}),
-        "rows": total,
-        "left_out": rows.counts.get("left_out", 0),
-        "kinds": dict(sorted(kinds.items())),
-        "shares": {kind: round(n / total, 3) for kind, n in sorted(kinds.items())},
-    }
-
-
-def _digest(hashes: dict[str, str], recipe: dict[str, Any], fingerprint: str) -> str:
-    content = json.dumps([hashes, recipe, fingerprint], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _card(manifest: dict[str, Any]) -> str:
-    lines = [
-        f"# Data set {manifest['name']}",
-        "",
-        f"Built {manifest['created']} from {manifest['tickets']['count']} tickets of "
-        f"`{manifest['tickets']['file']}`, {manifest['top_k']} passages a row.",
-        "",
-        "| side | tickets | documents | rows | left out | kinds |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for side in ("train", "validation"):
-        d = manifest[side]
-        kinds = ", ".join(f"{kind} {n}" for kind, n in d["kinds"].items())
-        lines.append(
-            f"| {side} | {d['tickets']} | {len(d['documents'])} | {d['rows']} | {d['left_out']} "
-            f"| {kinds} |"
-        )
-    lines += [
-        "",
-        "- `answer`: the passages hold the facts; the target cites them by number.",
-        "- `insufficient`: the passages lack a fact; the target is the refusal.",
-        "- `refusal`: nobody could answer; the target is the refusal.",
-        "- `no_evidence`: no passages; the target is the ticket's answer without sources.",
-        "- left out: tickets whose passages lack the answer, beyond the share asked for.",
-        "",
-        "No document of a validation ticket is a document of a training ticket.",
-    ]
-    return "\n".join(lines) + "\n"

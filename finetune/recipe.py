@@ -1,20 +1,31 @@
 """A fine-tuning recipe: one TOML file says which data, which training and which name."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from assistant.adapter import NAME
 from assistant.config import Section, explain, read_toml
+from finetune.sources.source import SourceRecipe
 from ingest.errors import ConfigError
+
+FILES = ("tickets", "questions", "path", "schema_file")
+"""Keys that name a file."""
+
+T = TypeVar("T", bound=Section)
 
 
 class DataRecipe(Section):
     """How tickets become training rows."""
 
-    tickets: Path
-    """Answered tickets, JSONL; taken from the recipe's folder when relative."""
+    tickets: Path | None = None
+    """Answered tickets, JSONL; taken from the recipe's folder when relative. `[[source]]` tables or
+    `dataset` stand in its place."""
+    dataset: str = ""
+    """A data set that is there already: its name, or the path of its folder."""
+    questions: Path | None = None
+    """Evaluation questions, JSONL, that no training row may repeat; from the recipe's folder."""
     collection: str = "default"
     """The collection whose documents give the evidence."""
     citations_key: str = "sources"
@@ -126,30 +137,56 @@ class Recipe(Section):
     weights: str = ""
     """What training reads, where it is not to unpack the base's GGUF file: a transformers folder
     of the same model, `file:folder` or `hf:org/repo`."""
-    data: DataRecipe
+    data: DataRecipe = DataRecipe()
+    source: tuple[SourceRecipe, ...] = ()
+    """Where the rows come from, if not from `data.tickets`."""
     train: TrainRecipe = TrainRecipe()
 
     def dump(self) -> dict[str, Any]:
-        """Return every resolved value as JSON types; the tickets by file name alone."""
+        """Return every resolved value as JSON types; files by their names alone."""
         values = self.model_dump(mode="json")
-        values["data"]["tickets"] = self.data.tickets.name
+        for section in (values["data"], *values["source"]):
+            for key in FILES:
+                if section.get(key):
+                    section[key] = Path(section[key]).name
         return values
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe. A relative `tickets` path is taken from the recipe's folder.
+    """Read a recipe. Relative paths in it are taken from its folder.
 
     Raises:
-        ConfigError: no such file, not TOML, or wrong keys or values; names all of them.
+        ConfigError: no such file, not TOML, wrong keys or values, or not one place that rows come
+            from; names all of them.
     """
+    values = read_toml(path)
     try:
-        recipe = Recipe.model_validate(read_toml(path))
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, Recipe, str(path))) from None
-    tickets = path.parent / recipe.data.tickets
-    if not tickets.is_file():
+    places = [recipe.data.tickets is not None, bool(recipe.data.dataset), bool(recipe.source)]
+    if sum(places) != 1:
         raise ConfigError(
-            f"{path}: data.tickets = {str(recipe.data.tickets)!r}: there is no file {tickets}.",
-            hint="Give the path of the tickets, from the folder of the recipe.",
+            f"{path}: rows come from data.tickets, from data.dataset or from [[source]] tables; "
+            f"given are {sum(places)} of the three.",
+            hint='For example: [data] tickets = "tickets.jsonl"',
         )
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"tickets": tickets})})
+    sources = [_anchored(s, path, f"source[{n}]") for n, s in enumerate(recipe.source)]
+    data = _anchored(recipe.data, path, "data")
+    return recipe.model_copy(update={"data": data, "source": tuple(sources)})
+
+
+def _anchored(section: T, recipe: Path, name: str) -> T:
+    """Return a section whose files are taken from the folder of the recipe, and are there.
+
+    Raises:
+        ConfigError: a file is not there.
+    """
+    files = {key: getattr(section, key) for key in FILES if getattr(section, key, None)}
+    for key, file in files.items():
+        if not (recipe.parent / file).is_file():
+            raise ConfigError(
+                f"{recipe}: {name}.{key} = {str(file)!r}: there is no file {recipe.parent / file}.",
+                hint="Give the path from the folder of the recipe.",
+            )
+    return section.model_copy(update={key: recipe.parent / file for key, file in files.items()})

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import ValidationError
 
-from assistant.adapter import Adapter, check_fit
+from assistant.adapter import Adapter
 from assistant.alias import promote, rollback
 from assistant.audit import Audit
 from assistant.config import EngineSettings, Settings
@@ -204,11 +204,7 @@ def parity_of(
 
 def _fitting(workspace: Workspace, name: str) -> Adapter:
     adapter = workspace.adapters.newest(name)
-    check_fit(
-        adapter,
-        prompt_fingerprint=workspace.prompt_fingerprint,
-        base_sha256=workspace.base_sha256,
-    )
+    workspace.check_fit(adapter)
     return adapter
 
 

@@ -1,11 +1,11 @@
 """Answered tickets: what the house style is learnt from."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from finetune.lines import Line, Problems, problems, read_lines
 from ingest.errors import DataError
 
 
@@ -31,43 +31,32 @@ def read_tickets(path: Path) -> list[Ticket]:
     Raises:
         DataError: no such file, no tickets, or wrong lines; names every one with its reason.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"There is no ticket file {path}.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}") from None
-    tickets: list[Ticket] = []
-    problems: list[str] = []
-    first_line: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            ticket = Ticket.model_validate(json.loads(line))
-        except (ValueError, ValidationError) as error:
-            problems += [f"{path}:{number}: {reason}" for reason in _reasons(error)]
-            continue
-        if ticket.id in first_line:
-            problems.append(
-                f"{path}:{number}: id {ticket.id!r} was used in line {first_line[ticket.id]}"
-            )
-        first_line.setdefault(ticket.id, number)
-        tickets.append(ticket)
-    if problems:
-        raise DataError(
-            "\n".join(problems),
-            hint='A line is {"id", "question", "answer", "documents", "facts", "tags"}.',
-        )
+    with problems('A line is {"id", "question", "answer", "documents", "facts", "tags"}.') as found:
+        tickets = tickets_of(read_lines(path, found), found)
     if not tickets:
         raise DataError(f"{path} holds no tickets.")
     return tickets
 
 
-def _reasons(error: ValueError) -> list[str]:
-    if isinstance(error, ValidationError):
-        return [
-            f"{'.'.join(str(part) for part in issue['loc']) or 'line'}: {issue['msg']}"
-            for issue in error.errors()
-        ]
-    return [f"not JSON: {error}"]
+def tickets_of(lines: list[Line], found: Problems) -> list[Ticket]:
+    """Return the tickets of `lines`; what is wrong with them is noted in `found`."""
+    tickets: list[Ticket] = []
+    first: dict[str, str] = {}
+    for line in lines:
+        try:
+            ticket = Ticket.model_validate(line.value)
+        except ValidationError as error:
+            for issue in error.errors():
+                key = ".".join(str(part) for part in issue["loc"]) or "line"
+                found.add(line.where, f"{key}: {issue['msg']}")
+            continue
+        if ticket.id in first:
+            found.add(line.where, f"id {ticket.id!r} was used in {_place(first[ticket.id])}")
+        first.setdefault(ticket.id, line.where)
+        tickets.append(ticket)
+    return tickets
+
+
+def _place(where: str) -> str:
+    _, colon, line = where.rpartition(":")
+    return f"line {line}" if colon else where

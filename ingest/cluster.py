@@ -4,7 +4,6 @@ Ray runs a task again, elsewhere, when the machine that had it is gone, so the i
 that a single process would have made.
 """
 
-import pickle
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import cache
@@ -44,7 +43,6 @@ class RayCluster:
             GroundtuneError: the cluster is gone. What was stored is kept.
         """
         ray = require("ray", extra="scale")
-        cloudpickle = require("ray.cloudpickle", extra="scale")
         try:
             ray.init(self._address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -53,12 +51,13 @@ class RayCluster:
                 hint="Start one with: ray start --head; or leave --ray out.",
             ) from None
         try:
-            made = ray.put(cloudpickle.dumps(self._make))
+            # In a list, so that a task gets the reference, the same for all tasks of this run.
+            make = [ray.put(self._make)]
             task = ray.remote(max_retries=RETRIES)(_prepare)
             depth = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
             under_way: deque[Any] = deque()
             for group in self._groups(works):
-                under_way.append(task.remote(made, group))
+                under_way.append(task.remote(make, group))
                 if len(under_way) >= depth:
                     yield ray.get(under_way.popleft())
             while under_way:
@@ -84,14 +83,16 @@ class RayCluster:
 
 
 @cache
-def _parts(made: bytes) -> Parts:
-    """Return what this worker prepares with; its model is loaded once."""
-    make: Callable[[], Parts] = pickle.loads(made)
-    return make()
+def _parts(make: Any) -> Parts:
+    """Return what this worker prepares with; its model is loaded once a run."""
+    import ray
+
+    parts: Parts = ray.get(make)()
+    return parts
 
 
-def _prepare(made: bytes, works: list[Work]) -> Batch:
-    parts = _parts(made)
+def _prepare(make: list[Any], works: list[Work]) -> Batch:
+    parts = _parts(make[0])
     done: list[Prepared] = []
     failed: list[Failed] = []
     chunks: list[Chunk] = []

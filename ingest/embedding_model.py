@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ingest.embed import Embedder
 from ingest.errors import MismatchError
 from ingest.model_file import sha256_of
 from ingest.registry import Registry
@@ -33,11 +34,15 @@ class EmbeddingModel:
         return hashlib.sha256(f"{self.sha256}\0{self.dimension}".encode()).hexdigest()[:12]
 
 
-def identify(name: str, path: Path, *, dimension: int) -> EmbeddingModel:
+def identify(
+    name: str, path: Path, *, known: EmbeddingModel | None, embedder: Embedder
+) -> EmbeddingModel:
     """Return the model called `name` that lies at `path`, a file or a folder.
 
     A model that is not there, because the library that loads it fetches it (`hf:`), is known by
     its name alone. What other backends make of the weights does not count: it is the same model.
+    Where the index remembers these very weights (`known`), `embedder` is not asked for anything,
+    so that it need not load them.
     """
     total = hashlib.sha256()
     if path.is_dir():
@@ -46,7 +51,10 @@ def identify(name: str, path: Path, *, dimension: int) -> EmbeddingModel:
             total.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
     else:
         total.update((sha256_of(path) if path.is_file() else name).encode())
-    return EmbeddingModel(name, total.hexdigest(), dimension)
+    sha256 = total.hexdigest()
+    if known is not None and known.sha256 == sha256:
+        return EmbeddingModel(name, sha256, known.dimension)
+    return EmbeddingModel(name, sha256, embedder.embed(["dimension"]).shape[1])
 
 
 def remembered(registry: Registry) -> EmbeddingModel | None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from ingest.errors import DocumentError, NotFoundError
-from ingest.path import printable
+from ingest.path import is_printable, printable
 from ingest.read import SUFFIXES
 
 ATTEMPTS = 3  # a file that somebody is writing is usually whole a moment later
@@ -47,9 +47,12 @@ def read_file(path: Path) -> bytes:
     """Return a file's bytes as they were at one moment.
 
     Raises:
-        DocumentError: it is no regular file, or keeps changing while it is read.
+        DocumentError: its name is not text, it is no regular file, or keeps changing while it is
+            read.
         OSError: it is gone, or may not be read.
     """
+    if not is_printable(path):
+        raise DocumentError("The file's name is not UTF-8. Rename it.")
     for _ in range(ATTEMPTS):
         before = path.stat()
         if not stat.S_ISREG(before.st_mode):  # to open a pipe would be to wait for its other end

@@ -21,6 +21,8 @@ class Verdict(NamedTuple):
     path: Path | None
     read: bool
     """Whether it has to be read; a file that only lies elsewhere has not."""
+    placed: bool = False
+    """Whether its place has to be noted: it lies elsewhere, or was an upload before."""
 
 
 class Known:
@@ -75,17 +77,24 @@ class Known:
             path = upload.path or (None if entry.path is None else Path(entry.path))
             same = entry.sha256 == sha256 and entry.status == "done"
             return Verdict(
-                "unchanged" if same else "updated", entry.id, entry.source, path, read=not same
+                "unchanged" if same else "updated",
+                entry.id,
+                entry.source,
+                path,
+                read=not same,
+                placed=same and entry.path is None and path is not None,
             )
         entry = None if upload.path is None else self._moved(upload.path, sha256)
         if entry is None:
             return Verdict("added", self._new_id(upload), upload.source, upload.path, read=True)
         # Its name can be its title and say what format it has, so a new name means a new reading.
         renamed = PurePath(entry.source).name != PurePath(upload.source).name
-        return Verdict("moved", entry.id, upload.source, upload.path, read=renamed)
+        return Verdict("moved", entry.id, upload.source, upload.path, read=renamed, placed=True)
 
     def _new_id(self, upload: Upload) -> str:
-        new = new_id(self._collection, upload)
+        """Return the id of a file that is ingested for the first time."""
+        place = upload.source if upload.path is None else printable(upload.path)
+        new = hashlib.sha256(f"{self._collection}\x00{place}".encode()).hexdigest()[:16]
         while new in self._ids:  # the document that began here has moved and kept its id
             new = hashlib.sha256(new.encode()).hexdigest()[:16]
         return new
@@ -102,9 +111,3 @@ class Known:
         gone.sort(key=lambda entry: (PurePath(entry.source).name != path.name, entry.source))
         self._by_hash[sha256].remove(gone[0])  # one document cannot move to two places
         return gone[0]
-
-
-def new_id(collection: str, upload: Upload) -> str:
-    """Return the id that a file gets when it is ingested for the first time."""
-    place = upload.source if upload.path is None else printable(upload.path)
-    return hashlib.sha256(f"{collection}\x00{place}".encode()).hexdigest()[:16]

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ingest.document import Failed
+from ingest.document import Failed, Record
 from ingest.errors import DocumentError
 from ingest.files import Upload
 from ingest.index import Index
 from ingest.known import Known, Verdict
-from ingest.path import is_printable
 from ingest.prepare import Batch, Preparation, Work
 from ingest.tally import FileResult, Tally
 
@@ -48,17 +47,16 @@ class Pipeline:
         run.tally.seconds = time.monotonic() - started
         return run.tally
 
-    def prune(self, folders: Sequence[Path], *, collection: str) -> int:
-        """Remove the documents whose files are gone from `folders`; return how many."""
-        gone = 0
-        for folder in folders:
-            root = folder.absolute()
-            for record in self._index.registry.documents(collection):
-                path = record.path
-                if path is not None and path.is_relative_to(root) and not path.exists():
-                    self._index.delete(record.id)
-                    gone += 1
-        return gone
+    def gone(self, folders: Sequence[Path], *, collection: str) -> list[Record]:
+        """Return the documents whose files are gone from `folders`."""
+        roots = [folder.absolute() for folder in folders]
+        return [
+            record
+            for record in self._index.registry.documents(collection)
+            if record.path is not None
+            and any(record.path.is_relative_to(root) for root in roots)
+            and not record.path.exists()
+        ]
 
 
 class _Run:
@@ -97,7 +95,7 @@ class _Run:
                 elif verdict.read:
                     yield self._work(verdict, content, sha256)
                 else:
-                    if verdict.outcome == "moved":
+                    if verdict.placed:
                         self._index.move(verdict.id, source=verdict.source, path=verdict.path)
                     self._through(FileResult(verdict.source, verdict.outcome))
 
@@ -114,11 +112,9 @@ class _Run:
             self._through(FileResult(done.document.source, done.outcome, len(done.chunks)))
 
     def _content(self, upload: Upload) -> bytes:
-        if upload.path is not None:
-            if not is_printable(upload.path):
-                raise DocumentError("The file's name is not UTF-8. Rename it.")
-            if upload.path.stat().st_size > self._max_file_mb * 1_000_000:
-                raise DocumentError(f"The file is larger than {self._max_file_mb} MB.")
+        limit = self._max_file_mb * 1_000_000
+        if upload.path is not None and upload.path.stat().st_size > limit:
+            raise DocumentError(f"The file is larger than {self._max_file_mb} MB.")
         return upload.content()
 
     def _work(self, verdict: Verdict, content: bytes, sha256: str) -> Work:

@@ -35,7 +35,6 @@ from ingest.stores.sqlite import Sqlite
 
 LISTED = [column for column in DOCUMENTS.c if column.name != "text"]
 """All columns but the long one."""
-UPLOADED = DOCUMENTS.c.path.is_(None)
 
 
 class Registry:
@@ -132,24 +131,6 @@ class Registry:
             ).mappings()
             found = [chunk_of(chunk) for chunk in chunks]
         return record_of(row, len(found)), row["text"], found
-
-    def find(self, collection: str, *, source: str, path: Path | None) -> Record | None:
-        """Return the record of a file that was ingested before: by its path, else by its source.
-
-        A file with a path and an upload of the same source are the same document, whichever came
-        first; two files with different paths never are.
-        """
-        here = select(*LISTED).where(DOCUMENTS.c.collection == collection)
-        same_source = here.where(DOCUMENTS.c.source == source)
-        queries = [same_source]
-        if path is not None:
-            queries = [here.where(DOCUMENTS.c.path == printable(path)), same_source.where(UPLOADED)]
-        with self._engine.connect() as connection:
-            for query in queries:
-                row = connection.execute(query).mappings().first()
-                if row is not None:
-                    return record_of(row, 0)
-        return None
 
     def entries(self, collection: str) -> list[Entry]:
         """Return what ingestion looks up of each document of a collection, by source."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.config import Settings
+from assistant.config import Settings, VoiceSettings
 from assistant.engines.engine import Engine, Message, Piece, Request, Usage
 from assistant.workspace import Workspace
 from ingest.chunk import Chunker
@@ -145,6 +145,10 @@ class SmallWorkspace(Workspace):
     def prompt_fingerprint(self) -> str:
         """There is no chat template."""
         return "prompt"
+
+    def fingerprint_of(self, voice: VoiceSettings) -> str:
+        """There is none for other voices either."""
+        return f"prompt {voice.system}"
 
 
 def small_workspace(home: Path, engine: Engine, **sections: dict[str, object]) -> SmallWorkspace:

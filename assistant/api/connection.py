@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from fastapi import Request
 
+from assistant.api.goodbye import Goodbye, stopping
+
 T = TypeVar("T")
 
 
@@ -18,18 +20,21 @@ async def while_connected(request: Request, work: Coroutine[None, None, T]) -> T
 
     Raises:
         ClientGoneError: the client went first, and `work` was cancelled.
+        EngineUnavailableError: the service ended first.
     """
+    goodbye: Goodbye = request.app.state.goodbye
     working = asyncio.ensure_future(work)
     going = asyncio.ensure_future(_gone(request))
+    over = asyncio.ensure_future(goodbye.over())
     try:
-        await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, going, over}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ClientGoneError
+            raise stopping() if over.done() else ClientGoneError
         return working.result()
     finally:
-        for task in (working, going):
+        for task in (working, going, over):
             task.cancel()
-        await asyncio.gather(working, going, return_exceptions=True)
+        await asyncio.gather(working, going, over, return_exceptions=True)
 
 
 async def _gone(request: Request) -> None:

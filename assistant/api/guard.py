@@ -82,7 +82,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 for name, value in HEADERS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
             # A client that stops reading must not keep its place at the model for ever.
             async with asyncio.timeout(self.silence_s):

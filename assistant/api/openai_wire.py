@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from assistant.answer import Ask, parse_model
 from assistant.api.schema import checked_schema
 from assistant.api.text import check_text
-from assistant.api.wire import CitationReply, SupportReply, TimingsReply
+from assistant.api.wire import AdapterChoiceReply, CitationReply, SupportReply, TimingsReply
 from assistant.prompt import Turn
 
 MAX_MESSAGES = 200
@@ -121,7 +121,7 @@ class ChatBody(BaseModel):
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     model: str = Field(min_length=1, max_length=200)
-    """An arm, or a tuned arm with its adapter: `rag`, `combined:house:v2`."""
+    """An arm, or a tuned arm with its adapter: `rag`, `combined:house:v2`, `combined:auto`."""
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     """The conversation; the last message is the user's question."""
     stream: bool = False
@@ -271,6 +271,7 @@ class Grounding(Reply):
     """Feedback names the answer by it."""
     mode: str
     adapter: str | None
+    choice: AdapterChoiceReply | None
     abstained: bool
     citations: list[CitationReply]
     support: list[SupportReply]

@@ -7,10 +7,12 @@ from fastapi import Depends, Request
 
 from assistant.api.observer import Observer
 from assistant.audit import Audit
+from assistant.evaluations import Evaluations
 from assistant.feedback import Feedback
 from assistant.intake import Intake
 from assistant.jobs import Jobs
 from assistant.keys import Keys
+from assistant.reports import Reports
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
 
@@ -25,6 +27,8 @@ class Parts:
     intake: Intake
     keys: Keys
     feedback: Feedback
+    evaluations: Evaluations
+    reports: Reports
     audit: Audit
     observer: Observer
 

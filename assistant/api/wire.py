@@ -1,13 +1,15 @@
-"""What goes over the wire. Stored and computed things have types of their own elsewhere."""
+"""What goes over the wire: asking and searching; other nouns have files beside this one.
 
-from typing import Any, Literal, Self
+Stored and computed things have types of their own elsewhere.
+"""
+
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from assistant.answer import Ask, parse_model
 from assistant.api.schema import checked_schema
 from assistant.api.text import check_text
-from assistant.feedback import Opinion
 from assistant.prompt import Turn
 
 
@@ -46,8 +48,9 @@ class AskBody(Body):
     collection: str = "default"
     """Where `rag` and `combined` look."""
     adapter: str | None = None
-    """`name`, `name:version` or `name@production`; if left out, the one in production, else the
-    newest. Only for tuned modes."""
+    """`name`, `name:version`, `name@production`, or `auto` for the one that the question is for; if
+    left out, the one configured, else the one in production, else the newest. Only for tuned
+    modes."""
     history: list[TurnBody] = Field(default=[], max_length=50)
     """Earlier turns, oldest first."""
     top_k: int | None = Field(default=None, ge=1, le=50)
@@ -88,21 +91,6 @@ class AskBody(Body):
             schema=self.schema_,
             request_id=request_id,
         )
-
-
-class FeedbackBody(Body):
-    """What somebody says about an answer."""
-
-    request_id: str = Field(pattern="^[0-9a-f]{32}$")
-    """As the answer has it."""
-    rating: Literal["up", "down"]
-    correction: str | None = Field(default=None, max_length=20_000)
-    """What the answer should have been."""
-    comment: str | None = Field(default=None, max_length=4_000)
-
-    def opinion(self) -> Opinion:
-        """Return it as it is kept."""
-        return Opinion(self.request_id, self.rating, self.correction, self.comment)
 
 
 class SearchBody(Body):
@@ -187,6 +175,21 @@ class SearchedReply(Wire):
     """The same as a sentence."""
 
 
+class AdapterChoiceReply(Wire):
+    """How an adapter was chosen."""
+
+    adapter: str | None
+    """Null where none is near enough; the answer's mode is then the one that needs none."""
+    threshold: float
+    """The least cosine that is near enough: `answer.adapter_similarity`."""
+    scores: dict[str, float]
+    """`name:version` -> cosine of the question to its nearest training questions, best first."""
+    left_out: dict[str, str]
+    """`name:version` -> why it could not be chosen."""
+    text: str
+    """The same as a sentence."""
+
+
 class AskReply(Wire):
     """An answer, and what it rests on."""
 
@@ -200,6 +203,8 @@ class AskReply(Wire):
     mode: str
     model: str
     adapter: str | None
+    choice: AdapterChoiceReply | None
+    """How `auto` chose it; null where it was not asked to."""
     usage: UsageReply
     timings_ms: TimingsReply
     evidence_dropped: int
@@ -264,148 +269,9 @@ class SearchReply(Wire):
     """What was left out, where an explanation was asked for."""
 
 
-class QueuedDocument(Wire):
-    """A document whose turn will come."""
-
-    id: str
-    source: str
-    status: str
-
-
-class Accepted(Wire):
-    """An upload was taken; the job says what becomes of it."""
-
-    job_id: str
-    documents: list[QueuedDocument]
-
-
-class DocumentReply(Wire):
-    """A document."""
-
-    id: str
-    collection: str
-    source: str
-    title: str
-    status: str
-    chunks: int
-    pages: int | None
-    sha256: str
-    error: str | None
-
-
-class DocumentsReply(Wire):
-    """Documents, by source."""
-
-    documents: list[DocumentReply]
-
-
-class ChunkReply(Wire):
-    """A passage of a document: `text[start:end]` of it."""
-
-    id: str
-    heading: str
-    page: int | None
-    start: int
-    end: int
-    text: str
-
-
-class FullDocumentReply(DocumentReply):
-    """A document with all that was read in it."""
-
-    text: str
-    chunk_list: list[ChunkReply]
-
-
-class DeletedReply(Wire):
-    """A document that is gone."""
-
-    deleted: str
-
-
-class ProgressReply(Wire):
-    """Files."""
-
-    done: int
-    total: int
-    current: str | None
-
-
-class JobReply(Wire):
-    """An ingestion."""
-
-    id: str
-    collection: str
-    status: str
-    """`queued`, `running`, `done` or `failed`."""
-    progress: ProgressReply
-    result: dict[str, Any] | None
-    """What `groundtune ingest --json` prints."""
-    error: str | None
-    created: float
-    finished: float | None
-
-
-class AdapterReply(Wire):
-    """A version of a tuned adapter."""
-
-    name: str
-    version: str
-    aliases: list[str]
-    base: Any
-    created: Any
-    parity: Any
-    evaluation: Any
-
-
-class AdaptersReply(Wire):
-    """All tuned adapters."""
-
-    adapters: list[AdapterReply]
-
-
-class AliasesReply(Wire):
-    """Which versions of an adapter its aliases stand for; empty where there is none."""
-
-    name: str
-    production: str
-    previous: str
-
-
 class ReadyReply(Wire):
     """Whether the service can work."""
 
     ready: bool
     parts: dict[str, str]
     """`ok`, or what is wrong."""
-
-
-class FeedbackReply(Wire):
-    """What was noted."""
-
-    request_id: str
-    rating: str
-
-
-class OpinionReply(FeedbackReply):
-    """What somebody said, and what it is about."""
-
-    created: float
-    correction: str | None
-    comment: str | None
-    collection: str
-    mode: str
-    model: str
-    adapter: str | None
-    history: list[list[str]]
-    question: str
-    answer: str
-    abstained: bool
-    evidence: list[dict[str, Any]]
-    """The passages in the prompt; `cited` says whether the answer cites it."""
-
-
-class OpinionsReply(Wire):
-    """Feedback, newest first."""
-
-    feedback: list[OpinionReply]

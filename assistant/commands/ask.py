@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", help="base, rag, finetuned or combined; combined if there is an adapter, else rag"
     )
-    parser.add_argument("--adapter", metavar="NAME", help="name or name:version; default: newest")
+    parser.add_argument("--adapter", metavar="NAME", help="name, name:version, or auto")
     parser.add_argument(
         "--schema", type=Path, metavar="FILE", help="hold the answer to this schema"
     )
@@ -69,6 +69,8 @@ def render(result: dict[str, Any]) -> str:
         lines.append("(No passage supports this answer.)")
     took = result["timings_ms"]["total"] / 1000
     who = result["mode"] + (f", {result['adapter']}" if result["adapter"] else "")
+    if result["choice"]:
+        lines.append(result["choice"]["text"])
     return "\n".join([*lines, f"{who}, {took:.1f} s"])
 
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
     Raises:
         NotFoundError: a path names nothing.
-        ConflictError: `--prune` or `--ray` while a server owns the workspace.
+        ConflictError: `--ray` while a server owns the workspace.
     """
     check_collection_name(args.collection)
     if args.watch and args.ray:
@@ -80,15 +80,15 @@ def _round(args: argparse.Namespace, settings: Settings, uploads: Sequence[Uploa
         ) as desk,
         _bar(len(uploads)) as moved,
     ):
-        if not isinstance(desk, LocalWorkspace):
-            for flag in ("prune", "ray"):
-                if getattr(args, flag):
-                    raise ConflictError(
-                        f"--{flag} needs the workspace to itself, and a server works on it.",
-                        hint=f"Stop the server first, or ingest without --{flag}.",
-                    )
-            return desk.ingest(uploads, args.collection, moved)
-        result = desk.ingest(uploads, args.collection, moved, ray=args.ray)
+        if isinstance(desk, LocalWorkspace):
+            result = desk.ingest(uploads, args.collection, moved, ray=args.ray)
+        elif args.ray:
+            raise ConflictError(
+                "--ray needs the workspace to itself, and a server works on it.",
+                hint="Stop the server first, or ingest without --ray.",
+            )
+        else:
+            result = desk.ingest(uploads, args.collection, moved)
         if args.prune:
             result["deleted"] = desk.prune([Path(path) for path in args.paths], args.collection)
         return result

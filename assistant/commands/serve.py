@@ -3,25 +3,27 @@
 import argparse
 import errno
 import ipaddress
-import os
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-from assistant import logs
+from assistant.backup import clear
 from assistant.config import Settings
 from assistant.gguf_file import resolve_gguf
+from assistant.intake import recover
+from assistant.jobs import Jobs
 from assistant.keys import Keys
 from assistant.ownership import Owner, own
+from assistant.uploads import Uploads
 from assistant.workspace import open_workspace
 from ingest.errors import ConflictError, UsageError
 from ingest.model_file import resolve
 
-GOODBYE_S = 5  # how long open streams may go on after Ctrl-C
+GRACE_S = 10.0
+MOST_WORKERS = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "need access keys (default: 127.0.0.1)",
     )
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes any")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="processes that serve together; several need the vectors on a server (default: 1)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=GRACE_S,
+        metavar="SECONDS",
+        help="how long open answers may go on once it is told to stop (default: %(default)g)",
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -44,6 +59,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         ConflictError: the port is taken, or another process works on the workspace.
     """
     public = _check_address(args.host, args.port)
+    _check_workers(args.workers, args.grace, settings)
     resolve_gguf(settings.engine.model)
     resolve(settings.embedding.model)
     with own(settings.home, "serve") as claim:
@@ -56,6 +72,8 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             _check_keys(settings, args.host)
         own_key = secrets.token_urlsafe(32) if public or settings.security.require_key else ""
         with _listen(args.host, args.port) as listener:
+            from assistant.api.server import Place, serve_alone, serve_together
+
             port = listener.getsockname()[1]
             url = _url(args.host, port)
 
@@ -66,7 +84,13 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 sys.stderr.write(f"Groundtune is ready at {url} (Ctrl-C stops it)\n")
                 sys.stderr.flush()
 
-            _serve(settings, Place(args.host, public, own_key), listener, ready)
+            place = Place(args.host, public, own_key, args.grace)
+            evaluate = partial(_evaluator, args.beside)
+            if args.workers == 1:
+                serve_alone(settings, place, listener, ready, evaluate)
+            else:
+                _put_right(settings)
+                serve_together(settings, place, listener, ready, evaluate, workers=args.workers)
     return {"url": url, "stopped": True}
 
 
@@ -75,14 +99,9 @@ def render(result: dict[str, Any]) -> str:
     return f"Stopped serving at {result['url']}."
 
 
-class Place(NamedTuple):
-    """Where a service can be asked, and by whom."""
-
-    host: str
-    public: bool
-    """Whether others than this machine can reach it."""
-    own_key: str
-    """What commands of this machine show it."""
+def _evaluator(beside: Callable[[], Any]) -> Any:
+    """Load what compares the arms; it is heavy, and seldom wanted."""
+    return beside().evaluate_served
 
 
 def _check_address(host: str, port: int) -> bool:
@@ -98,6 +117,29 @@ def _check_address(host: str, port: int) -> bool:
             f"{host!r} is not an address to listen on.",
             hint="Use 127.0.0.1 or 0.0.0.0, and put names into security.hosts.",
         ) from None
+
+
+def _check_workers(workers: int, grace_s: float, settings: Settings) -> None:
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f"--workers {workers}: there can be 1 to {MOST_WORKERS}.")
+    if not 0 <= grace_s <= 3600:
+        raise UsageError(f"--grace {grace_s:g}: it is 0 to 3600 seconds.")
+    kind, _, url = settings.store.vectors.partition(":")
+    if workers > 1 and not url:
+        raise UsageError(
+            f"--workers {workers}: the vectors are in a folder ({kind}), which is for one process: "
+            "what one worker wrote, the others would not see.",
+            hint="Run `chroma run --port 8002`, then: groundtune index copy "
+            f"{settings.store.vectors} chroma:http://127.0.0.1:8002",
+        )
+
+
+def _put_right(settings: Settings) -> None:
+    """Do what only one process may, before there are several."""
+    with open_workspace(settings) as workspace:
+        workspace.index  # noqa: B018  # repairs what a killed process left
+        recover(Jobs(workspace.registry.engine), Uploads(workspace.home / "uploads"))
+    clear(settings.home)
 
 
 def _check_keys(settings: Settings, host: str) -> None:
@@ -124,60 +166,3 @@ def _listen(host: str, port: int) -> socket.socket:
                 hint=f"groundtune serve --port {port + 1 if port < 65535 else 0}",
             ) from None
         raise UsageError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
-
-
-def _serve(
-    settings: Settings, place: Place, listener: socket.socket, ready: Callable[[], None]
-) -> None:
-    import uvicorn
-
-    from assistant.api.app import create_app
-    from assistant.api.guard import HEADER_BYTES, LOOPBACK_HOSTS
-    from assistant.api.protocol import HurriedProtocol
-    from assistant.api.traces import tracer_of
-
-    logs.configure(settings.logs.format, details=settings.logs.details)
-
-    class Server(uvicorn.Server):
-        """Says when it is ready."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                ready()
-
-    workspace = open_workspace(settings)
-    try:
-        workspace.assistant  # noqa: B018  # what cannot be loaded is better said before serving
-        app = create_app(
-            workspace,
-            hosts=LOOPBACK_HOSTS | {place.host},
-            public=place.public,
-            own_key=place.own_key,
-            tracer=tracer_of(os.environ),
-        )
-        # Nothing may write to stdout but the result: access logs would.
-        config = uvicorn.Config(
-            app,
-            http=HurriedProtocol,
-            h11_max_incomplete_event_size=HEADER_BYTES,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,  # a header must not say who is asking
-            server_header=False,
-            timeout_graceful_shutdown=GOODBYE_S,
-        )
-        # The server raises the signal that ended it again, once it has shut down.
-        before = signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass
-        finally:
-            signal.signal(signal.SIGTERM, before)
-    finally:
-        workspace.close()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -7,8 +7,9 @@ import threading
 import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from assistant.engines.engine import AdapterFile, Message, Piece, Request, Usage
 from assistant.engines.queue import RequestQueue
@@ -17,6 +18,16 @@ from ingest.errors import EngineError
 QUIET = -1
 ANSWER, LOAD = "answer", "load"
 """Groups of the queue: nobody answers while the model is loaded again."""
+SLOT = 0
+"""Of llama.cpp, where repeatable requests are answered, one at a time."""
+
+
+class _Opening(NamedTuple):
+    """What prompts begin with in common: all messages but the last, and its first words."""
+
+    messages: tuple[Message, ...]
+    adapter: AdapterFile | None
+    tokens: list[int]
 
 
 class EmbeddedEngine:
@@ -58,6 +69,8 @@ class EmbeddedEngine:
         # and everybody else waits for it while they are generated.
         self._workers = ThreadPoolExecutor(parallel, thread_name_prefix="generate")
         self._reloading = asyncio.Lock()
+        self._repeating = threading.Lock()
+        self._opened: _Opening | None = None
         self.server = self._load()
 
     async def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
@@ -88,7 +101,9 @@ class EmbeddedEngine:
 
             def work() -> None:
                 try:
-                    self.server.handle_chat_completions(self.body(request), on_chunk)
+                    with self._repeating if request.repeatable else nullcontext():
+                        self._prepare(request)
+                        self.server.handle_chat_completions(self.body(request), on_chunk)
                 except (RuntimeError, ValueError) as error:
                     put(EngineError(f"{self.name} refused the request: {error}"))
                 finally:
@@ -167,7 +182,7 @@ class EmbeddedEngine:
                 return
             async with self.queue.turn(LOAD):
                 self._adapters[adapter.name] = adapter
-                self.server = None  # two models at once would double the memory
+                self.server = self._opened = None  # two models at once would double the memory
                 self.server = await asyncio.to_thread(self._load)
 
     def body(self, request: Request) -> dict[str, Any]:
@@ -181,11 +196,10 @@ class EmbeddedEngine:
             "stream": True,
             "stream_options": {"include_usage": True},
             "cache_prompt": True,
-            "lora": [
-                {"id": number, "scale": 1.0 if request.adapter == adapter else 0.0}
-                for number, adapter in enumerate(self._adapters.values())
-            ],
+            "lora": self._lora(request.adapter),
         }
+        if request.repeatable:
+            body["id_slot"] = SLOT
         if request.schema is not None:
             schema = {key: value for key, value in request.schema.items() if key != "$schema"}
             body["response_format"] = {
@@ -193,6 +207,51 @@ class EmbeddedEngine:
                 "json_schema": {"name": "answer", "schema": schema, "strict": True},
             }
         return body
+
+    def _prepare(self, request: Request) -> None:
+        """Leave in the slot of repeatable requests what opens the prompt, and nothing else.
+
+        llama.cpp reuses what a prompt has in common with the one before, computes the rest in one
+        batch, and rounds by the size of the batch: the last bits of a number, and sooner or later
+        a word, depend on the question before. So what is reused is fixed here, and was computed the
+        same way each time: in one batch, but for the last token, which is always computed again.
+        """
+        opened, self._opened = self._opened, None
+        if not request.repeatable:
+            return
+        first = tuple(request.messages[:-1])
+        if opened is None or (opened.messages, opened.adapter) != (first, request.adapter):
+            one, other = (self._tokens([*first, Message("user", text)]) for text in ("0", "?"))
+            tokens = list(os.path.commonprefix([one, other]))
+            opened = _Opening(first, request.adapter, tokens)
+            self._read(opened, afresh=True)
+        self._read(opened, afresh=False)
+        self._opened = opened
+
+    def _read(self, opening: "_Opening", *, afresh: bool) -> None:
+        """Let the model read an opening and say nothing."""
+        body = {
+            "prompt": opening.tokens,
+            "max_tokens": 1,  # it is chosen and not read
+            "cache_prompt": not afresh,
+            "id_slot": SLOT,
+            "lora": self._lora(opening.adapter),
+        }
+        found: list[dict[str, Any]] = []
+
+        def on_chunk(chunk: dict[str, Any]) -> bool:
+            found.append(chunk)
+            return False
+
+        self.server.handle_completions(body, on_chunk)
+        if found and "error" in found[-1]:
+            raise RuntimeError(found[-1]["error"].get("message"))
+
+    def _lora(self, adapter: AdapterFile | None) -> list[dict[str, Any]]:
+        return [
+            {"id": number, "scale": 1.0 if adapter == known else 0.0}
+            for number, known in enumerate(self._adapters.values())
+        ]
 
     def _tokens(self, messages: Sequence[Message]) -> list[int]:
         turns = [{"role": m.role, "content": m.content} for m in messages]

@@ -39,6 +39,9 @@ class Request:
     schema: Mapping[str, Any] | None = None
     """A JSON schema that the output is constrained to; None leaves it free."""
     adapter: AdapterFile | None = None
+    repeatable: bool = False
+    """Whatever was asked before must not change a greedy answer, not even in the last bit of a
+    number. An engine that cannot promise it answers as ever."""
 
 
 @dataclass(frozen=True, slots=True)

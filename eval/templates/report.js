@@ -73,10 +73,10 @@
   function scores(cell) {
     var made = element("ul", "scores");
     cell.v.forEach(function (value, n) {
-      if (value === null) return;
+      if (value === null && cell.w[n] < 0) return;
       var item = element("li");
       item.title = data.metrics[n][1];
-      item.appendChild(element("b", "", data.metrics[n][0] + " " + value.toFixed(2)));
+      item.appendChild(element("b", "", data.metrics[n][0] + " " + (value === null ? "unscored:" : value.toFixed(2))));
       item.appendChild(document.createTextNode(" " + text(cell.w[n])));
       made.appendChild(item);
     });

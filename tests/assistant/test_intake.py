@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from assistant.intake import Intake, Waiting
+from assistant.intake import Intake, recover
 from assistant.jobs import Job, Jobs
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
+from ingest.files import Upload
 from tests.fakes import ScriptedEngine, small_workspace
 
 
@@ -16,39 +17,100 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         yield workspace
 
 
-def queue(workspace: Workspace, count: int) -> tuple[Intake, Jobs, list[Job]]:
+def started(workspace: Workspace) -> tuple[Intake, Jobs, Uploads]:
     jobs = Jobs(workspace.registry.engine)
     uploads = Uploads(workspace.home / "uploads")
-    intake = Intake(workspace.index, workspace.pipeline, jobs, uploads)
+    recover(jobs, uploads)
+    intake = Intake(workspace.index, workspace.pipeline, jobs, uploads, workspace.home)
     intake.start()
-    queued = [jobs.add("default", total=1) for _ in range(count)]
-    for number, job in enumerate(queued):
-        source = workspace.home / f"{number}.md"
+    return intake, jobs, uploads
+
+
+def given(jobs: Jobs, uploads: Uploads, *numbers: int) -> tuple[Job, list[str]]:
+    """Take in the files of a job, and do not submit it."""
+    job = jobs.add("default", total=len(numbers))
+    for place, number in enumerate(numbers):
+        source = uploads.folder.parent / f"{number}.md"
         source.write_text(f"# Title {number}\n\nText number {number}.\n", encoding="utf-8")
         with source.open("rb") as file:
-            path = uploads.receive(file, job.id, 0, max_bytes=1000)
-        intake.submit(job, [Waiting(source.name, path)])
-    return intake, jobs, queued
+            uploads.receive(file, job.id, place, max_bytes=1000)
+    return job, [f"{number}.md" for number in numbers]
 
 
-def test_a_job_is_whole_or_interrupted_when_the_service_ends(workspace: Workspace) -> None:
-    intake, jobs, queued = queue(workspace, 30)
+def ended(jobs: Jobs, queued: list[Job]) -> list[Job]:
+    while not all(jobs.get(job.id).ended for job in queued):
+        pass
+    return [jobs.get(job.id) for job in queued]
+
+
+def test_jobs_go_on_where_the_service_ended(workspace: Workspace) -> None:
+    intake, jobs, uploads = started(workspace)
+    queued = []
+    for number in range(30):
+        job, sources = given(jobs, uploads, 2 * number, 2 * number + 1)
+        intake.submit(job, sources, [None] * len(sources))
+        queued.append(job)
     intake.stop()
     assert not intake.alive
-    ends = [jobs.get(job.id) for job in queued]
-    done = [job for job in ends if job.status == "done"]
-    assert {job.error for job in ends if job.status == "failed"} <= {"interrupted"}
-    assert all(job.ended for job in ends)
-    assert len(workspace.registry.documents()) == len(done)
-    kept = [path for path in (workspace.home / "uploads").rglob("*") if path.is_file()]
-    assert len(kept) == len(done)
-
-
-def test_jobs_are_worked_off_in_the_order_they_came(workspace: Workspace) -> None:
-    intake, jobs, queued = queue(workspace, 5)
-    while not jobs.get(queued[-1].id).ended:
-        pass
+    assert {jobs.get(job.id).status for job in queued} <= {"done", "queued"}
+    assert not jobs.get(queued[-1].id).ended
+    intake, jobs, uploads = started(workspace)
+    ends = ended(jobs, queued)
     intake.stop()
-    finished = [jobs.get(job.id).finished or 0.0 for job in queued]
+    assert [job.status for job in ends] == ["done"] * 30
+    assert all(job.result is not None and job.result["added"] == 2 for job in ends)
+    finished = [job.finished or 0.0 for job in ends]
     assert finished == sorted(finished)
-    assert all(jobs.get(job.id).status == "done" for job in queued)
+    assert len(workspace.registry.documents()) == 60
+    kept = [path for path in uploads.folder.rglob("*") if path.is_file()]
+    assert len(kept) == 60
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_job_that_a_process_died_at_goes_on_and_nothing_is_done_twice(
+    workspace: Workspace, moved: bool
+) -> None:
+    jobs, uploads = Jobs(workspace.registry.engine), Uploads(workspace.home / "uploads")
+    job, sources = given(jobs, uploads, 1, 2)
+    jobs.submit(job.id, sources, [None] * len(sources))
+    # As it is after a kill: begun, one file in the index, and what became of it not yet noted.
+    [waiting] = [job for job in [jobs.next()] if job is not None]
+    assert jobs.claim(waiting)
+    jobs.progress(job.id, done=0, current="1.md")
+    workspace.pipeline.run(
+        [Upload("1.md", None, uploads.waiting(job.id, 0).read_bytes)], collection="default"
+    )
+    if moved:
+        uploads.keep(uploads.waiting(job.id, 0), "default", "1.md")
+    intake, jobs, uploads = started(workspace)
+    [end] = ended(jobs, [job])
+    intake.stop()
+    assert (end.status, end.done) == ("done", 2)
+    assert end.result is not None
+    assert (end.result["unchanged"], end.result["added"]) == (1, 1)
+    assert {p.name for p in uploads.folder.rglob("*.md")} == {"1.md", "2.md"}
+    assert not list((uploads.folder / ".incoming").iterdir())
+
+
+def test_two_that_serve_one_workspace_do_each_job_once(workspace: Workspace) -> None:
+    crew = [started(workspace) for _ in range(2)]
+    _, jobs, uploads = crew[0]
+    queued = []
+    for number in range(20):
+        job, sources = given(jobs, uploads, number)
+        crew[number % 2][0].submit(job, sources, [None] * len(sources))
+        queued.append(job)
+    ends = ended(jobs, queued)
+    for intake, _, _ in crew:
+        intake.stop()
+    # Twice the same file would be `unchanged` the second time.
+    assert [job.result and job.result["added"] for job in ends] == [1] * 20
+
+
+def test_what_came_for_no_job_is_removed_at_the_start(workspace: Workspace) -> None:
+    jobs, uploads = Jobs(workspace.registry.engine), Uploads(workspace.home / "uploads")
+    torn, _ = given(jobs, uploads, 1)
+    intake, jobs, _ = started(workspace)
+    intake.stop()
+    assert (jobs.get(torn.id).status, jobs.get(torn.id).error) == ("failed", "interrupted")
+    assert not uploads.waiting(torn.id, 0).exists()

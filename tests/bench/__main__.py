@@ -9,14 +9,28 @@ import sys
 from collections.abc import Callable, Iterator
 
 from assistant.config import Settings, load
-from tests.bench import engine, index, ingestion, scale, tuning
+from tests.bench import (
+    choice,
+    engine,
+    evaluation,
+    index,
+    ingestion,
+    injection,
+    scale,
+    service,
+    tuning,
+)
 
 SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "index": index.measure,
     "engine": engine.measure,
     "ingestion": ingestion.measure,
     "scale": scale.measured,
+    "service": service.measure,
+    "injection": injection.measure,
     "tuning": tuning.measure,
+    "evaluation": evaluation.measure,
+    "choice": choice.measure,
 }
 
 

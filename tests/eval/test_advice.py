@@ -186,3 +186,28 @@ def test_a_run_without_the_four_arms_says_what_is_missing() -> None:
     assert found.choice == "unclear"
     assert "lacks one of the arms" in found.reasons[0]
     assert advise(summary({})).choice == "unclear"
+
+
+def test_where_the_headline_does_not_tell_all_questions_are_heard_as_well() -> None:
+    pairs = {
+        ("combined", "finetuned"): UNCLEAR,
+        ("combined", "rag"): UNCLEAR,
+        ("rag", "base"): YES,
+        ("finetuned", "base"): YES,
+    }
+    few = summary(pairs)
+    heldout = tuple(replace(c, slice="heldout") for c in few.comparisons)
+    whole = {("combined", "finetuned"): YES, ("combined", "rag"): YES}
+    both = replace(
+        few,
+        headline="heldout",
+        slices={"all": 40, "heldout": 19},
+        means={"heldout": few.means["all"]},
+        comparisons=heldout + summary(pairs | whole).comparisons,
+    )
+    advice = advise(both)
+    assert advice.choice == "unclear"
+    assert "Over all 40 questions" in advice.reasons[-1]
+    assert "retrieval adds +30 points" in advice.reasons[-1]
+    still = replace(both, comparisons=heldout + few.comparisons)
+    assert "Over all" not in " ".join(advise(still).reasons)

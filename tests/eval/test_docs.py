@@ -2,14 +2,18 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+import yaml
 
+from assistant import cli
 from eval.gate import read_gate
 from eval.recipe import Recipe
 
@@ -50,6 +54,34 @@ def report(folder: Path, right: int) -> None:
         "scores": rows,
     }
     (folder / "report.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def workflow() -> list[list[str]]:
+    """Return the commands of the page's GitHub Actions example, in words."""
+    steps = yaml.safe_load(indented("runs-on:"))["jobs"]["gate"]["steps"]
+    return [shlex.split(step["run"]) for step in steps if "run" in step]
+
+
+def test_the_commands_of_the_github_actions_example_are_those_of_the_command_line() -> None:
+    ours = [words[1:] for words in workflow() if words[0] == "groundtune"]
+    assert [words[0] for words in ours] == ["ingest", "eval", "eval"]
+    for words in ours:
+        args, _ = cli._parse(words)
+        assert args.command == words[0]
+
+
+@pytest.mark.parametrize(("right", "code"), [(30, 0), (10, 3)])
+def test_the_gate_of_the_github_actions_example_stops_a_regression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: int, code: int
+) -> None:
+    report(tmp_path / "baseline", 30)
+    report(tmp_path / "new", right)
+    (tmp_path / "gate.toml").write_text(indented("[[rule]]"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    command = next(words for words in workflow() if "compare" in words)
+    assert cli.main(command[1:]) == code
+    suite = ElementTree.parse("gate.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", str(int(code == 3)))
 
 
 @pytest.mark.parametrize(("right", "failed"), [(30, 0), (10, 1)])

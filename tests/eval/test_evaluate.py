@@ -1,98 +1,17 @@
 """Whole evaluations: a real registry, index and report, with a language model that is scripted."""
 
 import json
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from assistant.config import Settings
 from assistant.engines.engine import Request
-from assistant.workspace import Workspace
 from eval.evaluate import evaluate
 from eval.recipe import Arm, Recipe, read_recipe
 from ingest.errors import ConfigError
-from ingest.files import Upload
-from tests.fakes import ScriptedEngine, SmallWorkspace
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-FACTS = {"Osprey 77": "61 N·m", "Bodkin 260": "25 N·m", "Wick 12": "9 N·m"}
-
-
-def reply(request: Request) -> str:
-    """Copy the first torque of the evidence; without evidence, guess."""
-    prompt = request.messages[-1].content
-    shown = [fact for fact in FACTS.values() if fact in prompt]
-    return f"It is {min(shown, key=prompt.index)}." if shown else "It is 5 N·m."
-
-
-class Rig(SmallWorkspace):
-    """A workspace whose arms may name other engines, each scripted as well."""
-
-    def __init__(self, settings: Settings, engine: ScriptedEngine) -> None:
-        super().__init__(settings, engine)
-        self.scripted = engine
-        self.others: list[Rig] = []
-
-    def variant(self, settings: Settings) -> Workspace:
-        other = Rig(settings, ScriptedEngine(self.scripted._reply))
-        other.registry, other.index, other.adapters = self.registry, self.index, self.adapters
-        self.others.append(other)
-        return other
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    documents = tmp_path / "documents"
-    documents.mkdir()
-    for name, fact in FACTS.items():
-        text = f"# The {name}\n\nThe clamp screws of the {name} are tightened to {fact}.\n"
-        (documents / f"{name}.md").write_text(text, encoding="utf-8")
-    settings = Settings.model_validate({"home": tmp_path / "home"})
-    with Rig(settings, ScriptedEngine(reply)) as workspace:
-        uploads = [Upload(path.name, path, path.read_bytes) for path in sorted(documents.iterdir())]
-        workspace.pipeline.run(uploads, collection="default")
-        yield workspace
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Callable[..., Recipe]:
-    path = tmp_path / "questions.jsonl"
-    rows = [
-        {
-            "id": name,
-            "question": f"How tight are the clamp screws of the {name}?",
-            "reference": f"They are tightened to {fact}.",
-            "facts": [[fact]],
-            "documents": [f"{name}.md"],
-        }
-        for name, fact in FACTS.items()
-    ]
-    rows.append({"id": "none", "question": "Who founded it?", "answerable": False})
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-    def make(*arms: Arm, **values: Any) -> Recipe:
-        plain = (Arm(name="base", mode="base"), Arm(name="rag", mode="rag"))
-        return Recipe(questions=path, arm=arms or plain, resamples=199, **values)
-
-    return make
-
-
-def numbers(result: dict[str, Any]) -> dict[str, Any]:
-    """Return `report.json` without what a clock put there."""
-    content = json.loads((Path(result["report"]) / "report.json").read_text(encoding="utf-8"))
-    content.pop("created")
-    for key in ("seconds", "answers_from_cache"):
-        content["manifest"].pop(key)
-    for row in content["scores"]:
-        for name in ("total_ms", "first_token_ms"):
-            row["scores"].pop(name)
-    for costs in content["summary"]["costs"].values():
-        for name in ("total_ms", "first_token_ms"):
-            costs.pop(name)
-    return dict(content)
+from tests.rig import NOW, Rig, numbers, reply
 
 
 def test_two_runs_differ_in_nothing_but_times(

@@ -31,6 +31,7 @@ from eval.score import Score
 from ingest.embed import Embedder
 from ingest.errors import DataError, EngineError
 from tests.fakes import ScriptedEngine
+from tests.rig import Counter
 
 Say = Callable[..., Answer]
 TORQUE = Question(id="q", question="How tight?", reference="It is tightened to 25 N·m.")
@@ -161,7 +162,9 @@ FAITHFUL = JudgeSettings(metrics=("faithfulness",), repeat_share=0.5)
 def test_the_judge_sees_no_arm_and_no_order_of_arms(judge: Callable[..., Judge], said: Say) -> None:
     engine = speaking(expert)
     outcomes = outcomes_of(said, ("good", "zebra"))
-    found = asyncio.run(judge_all(judge(engine), FAITHFUL, questions_of(), outcomes, seed=1))
+    bar = Counter()
+    found = asyncio.run(judge_all(judge(engine), FAITHFUL, questions_of(), outcomes, bar, seed=1))
+    assert bar.seen == len(outcomes)
     assert {arm: [found[arm, f"q{i}", "faithfulness"].value for i in range(6)]  # type: ignore[union-attr]
             for arm in ("good", "zebra")} == {"good": [1] * 6, "zebra": [0] * 6}  # fmt: skip
     prompts = [request.messages[-1].content for request in engine.requests]
@@ -230,7 +233,7 @@ def test_the_noise_of_a_judge_is_how_much_it_contradicts_itself(
         asked = judge(engine, max_tokens=500 + int(change))
 
         async def go(asked: Judge = asked) -> Noise:
-            found = await judge_all(asked, FAITHFUL, questions, outcomes, seed=1)
+            found = await judge_all(asked, FAITHFUL, questions, outcomes, Counter(), seed=1)
             return await noise_of(asked, FAITHFUL, questions, outcomes, found, seed=1)
 
         assert asyncio.run(go()) == Noise(change, 3, 0)
@@ -269,7 +272,7 @@ def test_the_probe_holds_sixty_pairs_half_of_them_right() -> None:
 
 
 def test_a_judge_that_agrees_with_the_probe_is_fit(judge: Callable[..., Judge]) -> None:
-    found = asyncio.run(probe(judge(speaking(expert)), PAIRS))
+    found = asyncio.run(probe(judge(speaking(expert)), PAIRS, Counter()))
     assert (found.kappa, found.n, found.fit) == (1, 60, True)
     assert found.sentence("The model").startswith("The model is fit to judge: Cohen's kappa 1.00")
 
@@ -285,7 +288,7 @@ def test_a_judge_that_agrees_with_the_probe_is_fit(judge: Callable[..., Judge]) 
 def test_a_judge_that_does_not_read_is_unfit_by_its_own_numbers(
     judge: Callable[..., Judge], reply: str, words: str
 ) -> None:
-    found = asyncio.run(probe(judge(speaking(reply)), PAIRS))
+    found = asyncio.run(probe(judge(speaking(reply)), PAIRS, Counter()))
     assert not found.fit
     assert words in found.sentence("The model")
     assert "Do not rely on its scores" in found.sentence("The model")
@@ -308,7 +311,7 @@ def test_the_small_model_that_ships_is_declared_unfit(cache: Cache, embedder: Em
     )
     judge = Judge(engine, name, embedder, cache, max_tokens=24, temperature=0.0, rubric={})
     try:
-        found = asyncio.run(probe(judge, PAIRS[:12]))
+        found = asyncio.run(probe(judge, PAIRS[:12], Counter()))
     finally:
         engine.close()
     assert found.n + found.unscored == 12

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytrec_eval
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rouge_score import rouge_scorer
@@ -249,14 +250,23 @@ def test_chrf_and_rouge_agree_with_their_own_packages(
     st.sets(st.sampled_from("abcdefgh"), min_size=1, max_size=4),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=STATELESS)
-def test_ndcg_is_that_of_the_textbook(said: Say, shown: list[str], named: set[str]) -> None:
+def test_ndcg_is_that_of_the_textbook_and_of_trec_eval(
+    said: Say, shown: list[str], named: set[str]
+) -> None:
     question = asked(documents=sorted(named))
     answer = said("x", shown=shown)
     ranked = list(dict.fromkeys(shown))
     gain = sum(1 / np.log2(n + 2) for n, source in enumerate(ranked) if source in named)
     best = sum(1 / np.log2(n + 2) for n in range(min(len(named), len(ranked))))
-    assert ndcg(question, answer, shown=True).value == pytest.approx(gain / best if best else 0)
+    ours = ndcg(question, answer, shown=True).value
+    assert ours == pytest.approx(gain / best if best else 0)
     assert ndcg(question, answer, shown=False).value is None
+    if ranked:  # trec_eval's, cut where the passages end
+        cut = len(ranked)
+        qrels = {"q": dict.fromkeys(named, 1)}
+        run = {"q": {source: float(cut - n) for n, source in enumerate(ranked)}}
+        found = pytrec_eval.RelevanceEvaluator(qrels, {f"ndcg_cut.{cut}"}).evaluate(run)
+        assert ours == pytest.approx(found["q"][f"ndcg_cut_{cut}"])
 
 
 def test_precision_is_the_share_of_shown_documents_that_are_named(

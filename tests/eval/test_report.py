@@ -1,4 +1,3 @@
-import asyncio
 import base64
 import hashlib
 import json
@@ -12,28 +11,20 @@ from typing import Any
 import pytest
 
 from assistant.answer import Answer, Ask
-from eval.cache import Cache
 from eval.compare import compare
-from eval.metrics import score_all
+from eval.judged import Noise, summarise_judged
 from eval.past import read_report
-from eval.plan import Plan
-from eval.price import Prices
+from eval.probe import agreement
 from eval.question import Question
-from eval.recipe import Arm
+from eval.recipe import JudgeSettings
 from eval.report import as_dict, as_html, as_markdown, write_report
 from eval.result import Report
-from eval.run import answer_all
+from eval.score import Score
 from eval.summary import summarise
-from ingest.embed import Embedder
 
 MODES: tuple[Any, ...] = ("base", "rag", "finetuned", "combined")
 HOUSE = {"type": "object", "required": ["answer"]}
 EVIL = '<script>alert("http://evil.example")</script>'
-
-
-class Silent:
-    def advance(self) -> None:
-        pass
 
 
 def script(ask: Ask) -> str:
@@ -63,36 +54,8 @@ def questions() -> tuple[Question, ...]:
 
 
 @pytest.fixture
-def report(
-    questions: tuple[Question, ...],
-    scripted: Callable[..., Any],
-    embedder: Embedder,
-    planned: Callable[..., Plan],
-    cache: Cache,
-) -> Report:
-    arms = tuple(Arm(name=mode, mode=mode) for mode in MODES)
-    plan = planned(questions, arms, schema=HOUSE)
-
-    async def go() -> tuple[Any, Any]:
-        outcomes = await answer_all(plan, scripted(script), cache, Silent())
-        cards = await score_all(
-            {q.id: q for q in questions},
-            {a.name: a for a in arms},
-            outcomes,
-            schema=HOUSE,
-            avoided=("gadget",),
-            embedder=embedder,
-            cache=cache,
-            prices=Prices(()),
-        )
-        return outcomes, cards
-
-    outcomes, cards = asyncio.run(go())
-    summary = summarise(questions, arms, outcomes, cards, seed=1, resamples=199)
-    manifest = {"seed": 1, "recipe": {"arm": [{"name": "base"}]}}
-    return Report(
-        "A report", "today", arms, questions, tuple(outcomes), tuple(cards), summary, manifest, 1
-    )
+def report(questions: tuple[Question, ...], reported: Callable[..., Report]) -> Report:
+    return reported(questions, script)
 
 
 class Page(HTMLParser):
@@ -128,7 +91,7 @@ def test_the_page_needs_no_network_and_runs_its_own_script_alone(report: Report)
     page = Page()
     page.feed(html)
     assert not page.tags & {"link", "img", "iframe", "object", "base", "form"}
-    assert page.links == ["href=#failures"]
+    assert page.links == ["href=#failures", "href=#costs"]
     assert not page.handlers
     assert page.scripts == [{"type": "application/json", "id": "data"}, {}]
     script = html.rpartition("<script>")[2].partition("</script>")[0]
@@ -150,6 +113,14 @@ def test_what_an_answer_says_cannot_become_markup(report: Report) -> None:
     assert EVIL in data_of(html)["texts"]
 
 
+def test_two_thousand_questions_fit_into_ten_megabytes() -> None:
+    from tests.bench.evaluation import PAGE, large
+
+    html = as_html(large())
+    assert len(data_of(html)["questions"]) == PAGE == 2000
+    assert len(html.encode()) < 10_000_000
+
+
 def test_every_question_shows_every_arm(report: Report) -> None:
     data = data_of(as_html(report))
     assert len(data["questions"]) == len(report.questions)
@@ -160,6 +131,38 @@ def test_every_question_shows_every_arm(report: Report) -> None:
     combined = third["a"][data["arms"].index("combined")]
     scores = dict(zip((label for label, _ in data["metrics"]), combined["v"], strict=True))
     assert (scores["Grounded"], scores["Facts right"]) == (1, 1)
+
+
+def test_the_judges_scores_stand_beside_the_others_with_what_it_failed_on(report: Report) -> None:
+    fit = agreement([True, False] * 30, [True, False] * 30)
+    found = {
+        (arm, question.id, "faithfulness"): None
+        if arm in ("base", "finetuned")
+        else Score(0.5, "half of it")
+        if question.id != "q1"
+        else Score(None, "the judge failed: timeout")
+        for arm in MODES
+        for question in report.questions
+    }
+    judged = summarise_judged(
+        "the judge", fit, JudgeSettings(metrics=("faithfulness",)), MODES, found,
+        Noise(None, 0, 0), [], {}, seed=1, resamples=99,
+    )  # fmt: skip
+    full = replace(report, judged=judged, judgements=found)
+    data = data_of(as_html(full))
+    place = [label for label, _ in data["metrics"]].index("Judge: Faithful")
+
+    def said(question: int, arm: str) -> tuple[Any, str | None]:
+        cell = data["questions"][question]["a"][data["arms"].index(arm)]
+        why = cell["w"][place]
+        return cell["v"][place], None if why < 0 else data["texts"][why]
+
+    assert said(0, "rag") == (0.5, "half of it")
+    assert said(1, "rag") == (None, "the judge failed: timeout")
+    assert said(0, "base") == (None, None)
+    row = as_dict(full)["scores"][1]
+    assert row["judged"] == {"faithfulness": {"value": 0.5, "why": "half of it"}}
+    assert "judged" not in as_dict(report)["scores"][1]
 
 
 def test_a_text_that_many_arms_share_is_kept_once(report: Report) -> None:

@@ -17,6 +17,7 @@ from eval.question import Question
 from eval.recipe import Arm
 from eval.run import GIVE_UP_AFTER, answer_all, schedule
 from ingest.errors import ConfigError
+from tests.rig import Counter
 
 ARMS = (
     Arm(name="finetuned", mode="finetuned"),
@@ -27,14 +28,6 @@ ARMS = (
     Arm(name="combined", mode="combined"),
 )
 Script = Callable[[Callable[[Ask], str]], Any]
-
-
-class Counter:
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def advance(self) -> None:
-        self.seen += 1
 
 
 @pytest.fixture

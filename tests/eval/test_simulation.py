@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from eval.power import power
-from eval.statistics import cluster_bounds, contrast, sign_flip
+from eval.statistics import cluster_bounds, contrast, estimate, sign_flip
 
 SETS = 1000
 Rows = NDArray[np.float64]
@@ -56,6 +56,17 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(design: Design) -> No
     found = cluster_bounds(differences.sum(axis=2), counts_of(differences), seed=1, resamples=999)
     covered = np.mean((found.low <= 0.15) & (found.high >= 0.15))
     assert 0.93 <= covered <= 0.97
+
+
+@pytest.mark.parametrize(("n", "share"), [(30, 0.2), (60, 0.5), (112, 0.8)])
+def test_the_interval_of_a_share_of_unrelated_questions_covers_it(n: int, share: float) -> None:
+    right = np.random.default_rng(23).binomial(n, share, size=SETS)
+    found = {
+        int(k): estimate({f"q{i}": float(i < k) for i in range(n)}, seed=1)
+        for k in np.unique(right)
+    }
+    covered = [(e.low or 0.0) <= share <= (e.high or 0.0) for e in (found[int(k)] for k in right)]
+    assert 0.93 <= np.mean(covered) <= 0.97
 
 
 def test_documents_of_unequal_size_are_covered_too() -> None:

@@ -81,7 +81,7 @@ def test_harm_is_said_as_plainly_as_help() -> None:
 def test_beating_one_part_is_not_beating_both() -> None:
     both = spoken(UP, UP, UP, NONE)[2]
     assert both.startswith("The combination beats only one of its parts")
-    assert "no difference seen from finetuned" in both
+    assert "not told apart from finetuned" in both
 
 
 @pytest.mark.parametrize(("p", "opening"), [(0.001, "Retrieval makes"), (0.25, "No difference")])

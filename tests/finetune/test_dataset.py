@@ -1,16 +1,17 @@
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from assistant.prompt import Passage
-from finetune.dataset import build_dataset
+from assistant.prompt import Passage, build_messages
+from finetune.build import Ground, build_from_tickets
 from finetune.example import read_examples
 from finetune.recipe import DataRecipe, Recipe, load_recipe
-from finetune.rows import Found, House, build_rows, markers
+from finetune.rows import SPARE, Found, House, build_rows, markers, without_facts
 from finetune.split import split_by_document
 from finetune.ticket import Ticket, read_tickets
 from ingest.errors import ConfigError, DataError
@@ -39,6 +40,9 @@ def perfect(question: str, k: int) -> Sequence[Found]:
     noise = [Found("other.md", Passage("Other", f"noise {i}")) for i in range(k)]
     right = Found(f"doc-{number % 12}.md", Passage("Doc", f"Here: the VALUE\n {number}, so."))
     return [noise[0], right, *noise[1:]][:k]
+
+
+GROUND = Ground(HOUSE, perfect, "f")
 
 
 def blind(question: str, k: int) -> Sequence[Found]:
@@ -78,9 +82,7 @@ def test_every_bad_line_is_named_with_its_reason_and_nothing_is_written(tmp_path
     path.write_text('{"id": "a"}\nnot json\n', encoding="utf-8")
     recipe = Recipe(name="x", data=DataRecipe(tickets=path))
     with pytest.raises(DataError, match=r"(?s):1: question: .*:1: answer.*:2: not JSON"):
-        build_dataset(
-            recipe, perfect, HOUSE, folder=tmp_path / "sets", prompt_fingerprint="f", now=NOW
-        )
+        build_from_tickets(recipe, GROUND, folder=tmp_path / "sets", now=NOW)
     assert not (tmp_path / "sets").exists()
 
 
@@ -154,11 +156,7 @@ def test_the_same_tickets_in_another_order_give_the_same_data_set(tmp_path: Path
         (tmp_path / name).mkdir()
         path = write(tmp_path / name / "tickets.jsonl", order)
         recipe = Recipe(name="x", data=DataRecipe(tickets=path))
-        built.append(
-            build_dataset(
-                recipe, perfect, HOUSE, folder=tmp_path / "sets", prompt_fingerprint="f", now=NOW
-            )
-        )
+        built.append(build_from_tickets(recipe, GROUND, folder=tmp_path / "sets", now=NOW))
     assert built[0].folder == built[1].folder
     assert [f.name for f in (tmp_path / "sets").iterdir()] == [built[0].folder.name]
     assert len(read_examples(built[0].folder / "train.jsonl")) == built[0].manifest["train"]["rows"]
@@ -173,4 +171,60 @@ def test_a_misspelt_key_is_answered_with_the_nearest_one(tmp_path: Path) -> None
 
 def test_the_shipped_recipe_and_tickets_load() -> None:
     recipe = load_recipe(Path("examples/tarnfell/finetune.toml"))
+    assert recipe.data.tickets is not None
     assert len(read_tickets(recipe.data.tickets)) == 400
+
+
+def noisy(question: str, k: int) -> Sequence[Found]:
+    """The right passage at a place that the question decides, or nowhere for every seventh."""
+    number = int(question.split()[-1].rstrip("?"))
+    found = [Found("other.md", Passage("Other", f"noise {i} of {number}")) for i in range(k)]
+    if number % 7:
+        found[number % 3] = Found(f"doc-{number % 12}.md", Passage("Doc > Part", f"value {number}"))
+    return found[:k]
+
+
+@pytest.mark.parametrize(
+    ("without", "insufficient", "refusals"),
+    [(0, 0, 0), (0.25, 0, 1), (0, 0.2, 0.5), (0.15, 0.1, 1), (0.5, 0.3, 0), (1, 0.2, 0.5)],
+)
+@pytest.mark.parametrize("seed", [0, 5])
+def test_shares_come_out_as_configured(
+    without: float, insufficient: float, refusals: float, seed: int
+) -> None:
+    recipe = DataRecipe(
+        tickets=Path("t"),
+        without_evidence=without,
+        insufficient=insufficient,
+        refusals=refusals,
+        seed=seed,
+    )
+    tickets = many()
+    rows = build_rows(tickets, noisy, recipe, HOUSE)
+    kinds = Counter(example.tags[-1] for example in rows.examples)
+    unanswerable = round(refusals * 10)
+    assert kinds["no_evidence"] == round(without * (60 + unanswerable))
+    shown = [e for e in rows.examples if e.evidence]
+    about = {t.id: t for t in tickets}
+    answerable = [e for e in shown if about[e.source].documents]
+    left_out = rows.counts["left_out"] - (10 - unanswerable)
+    asked_with_evidence = len(answerable) + left_out
+    assert kinds["insufficient"] == round(insufficient * asked_with_evidence)
+    assert sum(1 for e in rows.examples if not about[e.source].documents) == unanswerable
+    assert len(rows.examples) + rows.counts["left_out"] == len(tickets)
+
+
+def test_rows_are_what_the_assistant_would_ask_with_the_evidence_in_its_order() -> None:
+    recipe = DataRecipe(tickets=Path("t"), without_evidence=0.2, insufficient=0.2)
+    tickets = {t.id: t for t in many()}
+    for example in build_rows(list(tickets.values()), noisy, recipe, HOUSE).examples:
+        question = tickets[example.source].question
+        served = [found.passage for found in noisy(question, HOUSE.shown)]
+        if example.tags[-1] == "no_evidence":
+            served = []
+        elif example.tags[-1] == "insufficient":  # what is left of the search, in its order
+            spared = noisy(question, HOUSE.shown + SPARE)
+            served = [f.passage for f in without_facts(tickets[example.source], spared)]
+            served = served[: HOUSE.shown]
+        assert list(example.prompt) == build_messages(HOUSE.system, question, served)
+        assert example.evidence == tuple(passage.text for passage in served)

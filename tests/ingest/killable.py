@@ -84,7 +84,8 @@ def ingest(home: Path, docs: Path, last: int | None) -> dict[str, Any]:
     pipeline = small_pipeline(index)
     began = time.monotonic()
     pipeline.run(find_files([str(docs)]), collection="default")
-    pipeline.prune([docs], collection="default")
+    for record in pipeline.gone([docs], collection="default"):
+        index.delete(record.id)
     seconds = time.monotonic() - began
     held = content(index)
     index.close()

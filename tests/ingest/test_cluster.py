@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ class SlowEmbedder(HashEmbedder):
         return super().embed(texts)
 
 
-def make() -> Parts:
+def make(loads: Path) -> Parts:
+    """Return the parts, and note in the folder `loads` which process asked for them."""
+    (loads / f"{os.getpid()}-{time.monotonic_ns()}").touch()
     chunker = Chunker(HashEmbedder().tokenize, chunk_tokens=64, chunk_overlap=8, max_tokens=256)
     return Parts(read_document, chunker.chunk, SlowEmbedder())
 
@@ -78,12 +81,16 @@ def test_a_cluster_that_loses_a_node_makes_the_same_index(cluster: Any, tmp_path
 
     alone, shared = opened(tmp_path / "alone"), opened(tmp_path / "shared")
     expected = ingest(alone, small_pipeline(alone))
-    preparation = RayCluster(cluster.address, make, task_files=4)
+    loads = tmp_path / "loads"
+    loads.mkdir()
+    preparation = RayCluster(cluster.address, partial(make, loads), task_files=4)
     tally = ingest(shared, Pipeline(shared, preparation, max_file_mb=1), on_file=lose)
     assert (tally.added, tally.chunks) == (expected.added, expected.chunks) == (60, 120)
     assert tally.failed == expected.failed
     assert len(through) == 61
     assert content(shared) == content(alone)
+    workers = [path.name.partition("-")[0] for path in loads.iterdir()]
+    assert len(workers) == len(set(workers)), "a worker loads the model once a run"
     for index in (alone, shared):
         index.close()
 
@@ -94,7 +101,7 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
 
     index = opened(tmp_path)
     (tmp_path / "a.md").write_text("# A\n\nText.", encoding="utf-8")
-    pipeline = Pipeline(index, RayCluster("nonsense://x", make), max_file_mb=1)
+    pipeline = Pipeline(index, RayCluster("nonsense://x", partial(make, tmp_path)), max_file_mb=1)
     with pytest.raises(UsageError, match="no Ray cluster"):
         pipeline.run(find_files([str(tmp_path / "a.md")]), collection="default")
     index.close()

@@ -105,6 +105,13 @@ def test_a_deleted_document_leaves_nothing(index: Index, folder: Path) -> None:
         index.delete("gone")
 
 
+def prune(index: Index, folder: Path) -> int:
+    gone = small_pipeline(index).gone([folder], collection="default")
+    for record in gone:
+        index.delete(record.id)
+    return len(gone)
+
+
 def test_prune_removes_what_is_gone_and_keeps_what_lies_elsewhere(
     index: Index, folder: Path, tmp_path: Path
 ) -> None:
@@ -112,7 +119,7 @@ def test_prune_removes_what_is_gone_and_keeps_what_lies_elsewhere(
     other.write_text("# Other\n\nElsewhere.", encoding="utf-8")
     ingest(index, folder, other)
     (folder / "cat.md").unlink()
-    assert small_pipeline(index).prune([folder], collection="default") == 1
+    assert prune(index, folder) == 1
     assert [r.source for r in index.registry.documents()] == ["other.md", "sub/tax.txt"]
 
 
@@ -147,7 +154,7 @@ def test_a_failed_file_is_noted_and_tried_again(index: Index, folder: Path) -> N
     assert ("broken.pdf", "failed", 0) in statuses(index)
     assert "cannot be opened" in (index.registry.documents()[0].error or "")
     (folder / "broken.pdf").unlink()
-    assert small_pipeline(index).prune([folder], collection="default") == 1
+    assert prune(index, folder) == 1
     assert len(statuses(index)) == 2
 
 
@@ -185,7 +192,7 @@ def test_a_moved_file_keeps_its_id_and_is_found_where_it_is(index: Index, folder
     assert record.path == folder / "new" / "tax.txt"
     assert find(index, "income tax april") == ["new/tax.txt", "new/tax.txt"]
     assert index.vectors.ids() == vectors
-    assert small_pipeline(index).prune([folder], collection="default") == 0
+    assert prune(index, folder) == 0
 
 
 def test_a_renamed_file_keeps_its_id_and_gets_its_new_title(index: Index, folder: Path) -> None:

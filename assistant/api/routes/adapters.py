@@ -4,11 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from assistant.adapter import check_fit
 from assistant.alias import promote, rollback
+from assistant.api.adapters_wire import AdaptersReply, AliasesReply
 from assistant.api.door import Admin, Asker
 from assistant.api.parts import PartsOf
-from assistant.api.wire import AdaptersReply, AliasesReply
 from assistant.bodies import adapter_body
 
 router = APIRouter(prefix="/api/adapters", tags=["adapters"])
@@ -25,11 +24,7 @@ def promoted(parts: PartsOf, access: Admin, request: Request, name: str) -> dict
     """Put `name:v2`, or the newest version of `name`, into production if it serves as trained."""
     workspace = parts.workspace
     adapter = workspace.adapters.newest(name)
-    check_fit(
-        adapter,
-        prompt_fingerprint=workspace.prompt_fingerprint,
-        base_sha256=workspace.base_sha256,
-    )
+    workspace.check_fit(adapter)
     aliases = promote(adapter, engine=workspace.settings.engine.kind)
     parts.audit.note(
         "promote", adapter.reference, key=access.key, request_id=request.state.request_id

@@ -87,12 +87,20 @@ async def _streamed(events: AsyncIterator[Event], request: Request) -> Streaming
     # What is wrong with the request, or keeps the model from beginning, shows before the first
     # event: then it is an ordinary error.
     first = await while_connected(request, first_of(events))
-    return stream(_written(first, events, request.state.request_id))
+    rest = bounded(request, events)
+    return stream(_written(first, rest, request.state.request_id))
 
 
 async def first_of(events: AsyncIterator[Event]) -> Event:
     """Return the first event; until it, whatever goes wrong is an ordinary error."""
     return await anext(events)
+
+
+async def bounded(request: Request, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    """Yield what is left of a stream, until the service has to end."""
+    async with aclosing(events):  # type: ignore[type-var]  # it is a generator
+        async for event in request.app.state.goodbye.bounded(events):
+            yield event
 
 
 async def _written(

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from assistant.api.door import Admin, Asker
+from assistant.api.feedback_wire import FeedbackBody, FeedbackReply, OpinionsReply
 from assistant.api.parts import PartsOf
-from assistant.api.wire import FeedbackBody, FeedbackReply, OpinionsReply
 
 router = APIRouter(prefix="/api/feedback", tags=["feedback"])
 

@@ -12,14 +12,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from assistant.adapter import Adapter
+from assistant.adapter import AUTO, Adapter
 from assistant.answer import MODES, Answer, Ask, Event, Finished, Said
 from assistant.api.connection import while_connected
 from assistant.api.door import Asker
 from assistant.api.errors import openai_problem, unexpected
 from assistant.api.openai_wire import ChatBody, ChatReply, ModelReply, ModelsReply
 from assistant.api.parts import Parts, PartsOf
-from assistant.api.routes.ask import answered, answering, check, first_of
+from assistant.api.routes.ask import answered, answering, bounded, check, first_of
 from assistant.api.sse import HEADERS
 from assistant.logs import told
 from ingest.errors import GroundtuneError, NotFoundError
@@ -65,7 +65,7 @@ async def chat(body: ChatBody, parts: PartsOf, access: Asker, request: Request) 
     request.state.turnstile.enter()
     events = answering(ask, parts, access)
     first = await while_connected(request, first_of(events))
-    chunks = _chunks(first, events, reply)
+    chunks = _chunks(first, bounded(request, events), reply)
     return StreamingResponse(chunks, media_type="text/event-stream", headers=HEADERS)
 
 
@@ -176,16 +176,18 @@ class _Reply:
     def _grounding(self, answer: Answer) -> dict[str, Any]:
         body = answer.body()
         kept = (
-            "request_id mode adapter abstained citations support markers_removed "
+            "request_id mode adapter choice abstained citations support markers_removed "
             "evidence_dropped history_dropped timings_ms"
         )
-        system = "none" if not self.ask.system else "left_out" if self.ask.tuned else "added"
+        system = "none" if not self.ask.system else "left_out" if answer.adapter else "added"
         return {**{key: body[key] for key in kept.split()}, "system": system}
 
 
 def _models(parts: Parts) -> list[dict[str, Any]]:
     adapters = parts.workspace.adapters.list()
     listed = [_model(mode, 0) for mode in MODES if adapters or mode in ("base", "rag")]
+    if adapters:
+        listed += [_model(f"{mode}:{AUTO}", 0) for mode in MODES[2:]]
     for adapter in adapters:
         created = _created(adapter)
         listed += [_model(f"{mode}:{adapter.reference}", created) for mode in MODES[2:]]

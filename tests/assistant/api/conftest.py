@@ -1,7 +1,6 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,9 +13,11 @@ from fastapi.testclient import TestClient
 
 from assistant.api.app import create_app
 from assistant.api.protocol import HurriedProtocol
+from assistant.api.server import Server
 from assistant.keys import Keys
 from tests.fakes import ScriptedEngine, SmallWorkspace, small_workspace
 
+WAIT_S = 30
 URL = "http://127.0.0.1:8000"
 PUMP = b"""# Sculpin 14
 
@@ -42,12 +43,10 @@ class Service(NamedTuple):
         return self.ended(response.json()["job_id"])
 
     def ended(self, job_id: str) -> dict[str, Any]:
-        for _ in range(500):
-            job: dict[str, Any] = self.client.get(f"/api/jobs/{job_id}").json()
-            if job["status"] in ("done", "failed"):
-                return job
-            time.sleep(0.01)
-        raise AssertionError("the job does not end")
+        """Return a job once it has ended; its last event says so."""
+        _, job = events_of(self.client.get(f"/api/jobs/{job_id}/events").text)[-1]
+        assert job["status"] in ("done", "failed")
+        return job
 
     def key(self, *roles: str, collections: Collection[str] | None = None) -> dict[str, str]:
         """Make a key; return the headers that show it."""
@@ -86,20 +85,30 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 @contextmanager
-def listening(app: FastAPI, protocol: type[HurriedProtocol] = HurriedProtocol) -> Iterator[str]:
-    """Serve an app on a real socket; yields its address."""
-    config = uvicorn.Config(app, http=protocol, log_level="warning", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
+def running(
+    app: FastAPI, protocol: type[HurriedProtocol] = HurriedProtocol, *, grace_s: float = 1
+) -> Iterator[tuple[str, Server]]:
+    """Serve an app on a real socket; yields its address and what can be told to end."""
+    config = uvicorn.Config(app, http=protocol, log_level="error", timeout_graceful_shutdown=5)
+    ready = threading.Event()
+    server = Server(config, ready.set, grace_s)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            assert ready.wait(WAIT_S)
+            yield f"http://127.0.0.1:{port}", server
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def listening(app: FastAPI, protocol: type[HurriedProtocol] = HurriedProtocol) -> Iterator[str]:
+    """Serve an app on a real socket; yields its address."""
+    with running(app, protocol) as (url, _):
+        yield url
 
 
 def tuned(workspace: SmallWorkspace, reference: str) -> None:

@@ -17,6 +17,8 @@ NEEDS = {
         "GET /api/documents",
         "GET /api/documents/{document_id}",
         "GET /api/adapters",
+        "GET /api/evaluations",
+        "GET /evaluations/{evaluation_id}",
         "POST /v1/chat/completions",
         "GET /v1/models",
         "GET /v1/models/{model}",
@@ -24,12 +26,16 @@ NEEDS = {
     "ingest": {
         "POST /api/documents",
         "DELETE /api/documents/{document_id}",
+        "GET /api/jobs",
         "GET /api/jobs/{job_id}",
         "GET /api/jobs/{job_id}/events",
     },
     "admin": {
         "GET /api/feedback",
         "GET /metrics",
+        "POST /api/documents/prune",
+        "POST /api/evaluations",
+        "POST /api/backup",
         "POST /api/adapters/{name}/promote",
         "POST /api/adapters/{name}/rollback",
     },
@@ -50,8 +56,9 @@ def call(service: Service, route: str, headers: dict[str, str]) -> Any:
     method, path = route.split(" ")
     bodies = {"/api/ask": ASK, "/api/search": {"query": "x"}, "/v1/chat/completions": CHAT}
     bodies["/api/feedback"] = {"request_id": "0" * 32, "rating": "up"}
+    bodies["/api/evaluations"] = {"questions": [{"id": "q", "question": "?"}]}
     json = bodies.get(path) if method == "POST" else None
-    for name in ("document_id", "job_id", "name", "model"):
+    for name in ("document_id", "evaluation_id", "job_id", "name", "model"):
         path = path.replace(f"{{{name}}}", "nothing")
     return service.client.request(method, path, json=json, headers=headers)
 

@@ -1,8 +1,17 @@
+import asyncio
 import json
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.assistant.api.conftest import Serve, Service
+import httpx
+
+from assistant.api.app import create_app
+from assistant.engines.engine import Piece, Request, Usage
+from tests.assistant.api.conftest import Serve, Service, events_of, running
+from tests.fakes import ScriptedEngine, small_workspace
 
 
 def version(service: Service, name: str, *, passed: bool | None) -> Path:
@@ -81,6 +90,57 @@ def test_another_engine_does_not_serve_what_is_in_production_before_it_was_compa
         assert response.status_code == 409
         assert "not found to serve on embedded" in response.json()["error"]["message"]
         assert response.json()["error"]["hint"].endswith("parity house:v1 --engine embedded")
+
+
+def test_versions_change_under_load_and_no_request_fails(tmp_path: Path) -> None:
+    class Slow(ScriptedEngine):
+        """Says which version answers, and takes its time."""
+
+        async def stream(self, request: Request) -> AsyncIterator[Piece]:
+            assert request.adapter is not None
+            for word in request.adapter.name, "answers.":
+                yield Piece(f"{word} ")
+                await asyncio.sleep(0.01)
+            yield Piece(usage=Usage(1, 2, "stop"))
+
+    engine = Slow()
+    workspace = small_workspace(tmp_path, engine)
+    with running(create_app(workspace)) as (url, _):
+        client = httpx.Client(base_url=url, timeout=30)
+        service = Service(client, workspace, engine)  # type: ignore[arg-type]  # the same calls
+        version(service, "v1", passed=True)
+        post(service, "house/promote")
+        version(service, "v2", passed=True)
+        switching = threading.Event()
+        ended = threading.Event()
+
+        def asked(number: int) -> list[tuple[bool, dict[str, Any]]]:
+            answers = []
+            body = {"question": "Who?", "mode": "finetuned", "stream": bool(number % 2)}
+            while not ended.is_set():
+                began_after = switching.is_set()
+                response = client.post("/api/ask", json=body)
+                assert response.status_code == 200
+                said = events_of(response.text)[-1] if number % 2 else ("done", response.json())
+                assert said[0] == "done"
+                answers.append((began_after, said[1]))
+            return answers
+
+        with ThreadPoolExecutor(8) as pool:
+            crowd = [pool.submit(asked, number) for number in range(8)]
+            assert post(service, "house/promote")["production"] == "v2"
+            for production in ["v1", "v2"] * 4:
+                assert post(service, "house/rollback")["production"] == production
+            switching.set()  # whoever asks from now on is answered by v2
+            for _ in range(5):
+                client.post("/api/ask", json={"question": "Who?", "mode": "finetuned"})
+            ended.set()
+            answers = [answer for future in crowd for answer in future.result()]
+        client.close()
+    assert {answer["adapter"] for _, answer in answers} <= {"house:v1", "house:v2"}
+    # Nobody is answered by another version than the one that the answer names.
+    assert all(answer["answer"].startswith(answer["adapter"]) for _, answer in answers)
+    assert {answer["adapter"] for after, answer in answers if after} == {"house:v2"}
 
 
 def test_there_is_nothing_to_go_back_to_at_first(serve: Serve) -> None:

@@ -9,7 +9,7 @@ import gzip
 import json
 import logging
 import socket
-import time
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from assistant.api.app import create_app
 from assistant.api.protocol import HurriedProtocol
 from assistant.engines.engine import Piece, Request
 from assistant.keys import Keys
-from tests.assistant.api.conftest import PUMP, URL, Serve, Service, listening, tuned
+from tests.assistant.api.conftest import PUMP, URL, WAIT_S, Serve, Service, listening, tuned
 from tests.fakes import ScriptedEngine, small_workspace
 
 ASK = {"question": "How firmly do I tighten the latch screws of the Sculpin 14?", "mode": "rag"}
@@ -337,8 +337,32 @@ def test_a_client_that_takes_its_time_between_requests_is_answered(tmp_path: Pat
     assert answers == ["one two three"] * 2
 
 
+class Ended(logging.Handler):
+    """Waits until a stream has ended, which is told to the log after its place is free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look at what is told."""
+        if record.getMessage() == "request" and record.__dict__["fields"]["status"] == 200:
+            self.event.set()
+
+
+@pytest.fixture
+def ended() -> Iterator[threading.Event]:
+    handler, logger = Ended(), logging.getLogger("assistant.api.observer")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler.event
+    logger.setLevel(before)
+    logger.removeHandler(handler)
+
+
 def test_a_client_that_stops_reading_gives_its_place_back(
-    patient: tuple[str, dict[str, str]],
+    patient: tuple[str, dict[str, str]], ended: threading.Event
 ) -> None:
     url, headers = patient
     body = {"question": "x", "mode": "base", "stream": True}
@@ -352,10 +376,8 @@ def test_a_client_that_stops_reading_gives_its_place_back(
         sock.sendall(post("/api/ask", headers, len(content)) + content)
         assert sock.recv(1024).startswith(b"HTTP/1.1 200")
         assert another() == 429  # it holds the only stream of its key
-        deadline = time.monotonic() + 30
-        while (code := another()) == 429 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert code == 200
+        assert ended.wait(WAIT_S)
+        assert another() == 200
 
 
 # ---- injection

@@ -119,6 +119,47 @@ def test_a_program_may_give_relative_paths(serve: Serve) -> None:
     assert service.client.get("/api/documents?collection=default").json() == {"documents": []}
 
 
+def test_only_an_admin_says_where_a_file_lies(serve: Serve, tmp_path: Path) -> None:
+    """What becomes of it would tell anybody else which paths are there."""
+    service = serve()
+    path = tmp_path / "pump.md"
+    path.write_bytes(PUMP)
+    form = {"source": "a.md", "path": str(path)}
+    files = {"files": ("a.md", PUMP)}
+    refused = service.client.post(
+        "/api/documents", files=files, data=form, headers=service.key("ingest")
+    )
+    assert (refused.status_code, service.documents()) == (403, [])
+    assert service.upload("a.md", PUMP, **form)["result"]["added"] == 1
+    assert not (service.workspace.home / "uploads" / "default" / "a.md").exists()
+    [record] = service.workspace.registry.documents()
+    assert record.path == path
+
+
+def test_a_path_that_is_not_on_this_machine_makes_an_upload_of_it(serve: Serve) -> None:
+    service = serve()
+    service.upload("a.md", PUMP, source="a.md", path="/nowhere/a.md")
+    [record] = service.workspace.registry.documents()
+    assert record.path is None
+    assert (service.workspace.home / "uploads" / "default" / "a.md").exists()
+    response = service.client.post(
+        "/api/documents", files={"files": ("a.md", PUMP)}, data={"path": ["/a.md", "/b.md"]}
+    )
+    assert response.status_code == 400
+    assert "1 files and 2 paths" in response.json()["error"]["message"]
+
+
+def test_an_uploaded_document_is_told_where_its_file_lies(serve: Serve, tmp_path: Path) -> None:
+    service = serve()
+    service.upload("a.md", PUMP)
+    path = tmp_path / "a.md"
+    path.write_bytes(PUMP)
+    job = service.upload("a.md", PUMP, source="a.md", path=str(path))
+    assert job["result"]["unchanged"] == 1
+    [record] = service.workspace.registry.documents()
+    assert record.path == path
+
+
 def test_an_upload_over_the_limit_is_refused_and_not_kept(serve: Serve) -> None:
     service = serve(limits={"upload_mb": 1})
     for content in (b"a" * 3_000_000, b"a" * 1_050_000):

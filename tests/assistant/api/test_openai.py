@@ -173,7 +173,8 @@ def test_the_models_are_the_arms_with_their_adapters(start: Start) -> None:
     tuned(talk.workspace, "house:v1")
     ids = [m.id for m in talk.client.models.list()]
     arms = ["base", "rag", "finetuned", "combined"]
-    assert ids == [*arms, "finetuned:house:v1", "combined:house:v1"]
+    auto = ["finetuned:auto", "combined:auto"]
+    assert ids == [*arms, *auto, "finetuned:house:v1", "combined:house:v1"]
     assert talk.client.models.retrieve("combined:house:v1").created > 0
     assert all(talk.ask(model=name).choices for name in ids)
     with pytest.raises(openai.NotFoundError, match="no model 'gpt'"):

@@ -60,6 +60,61 @@ def test_a_folder_is_ingested_through_the_server_and_keeps_its_paths(
     assert remote.documents("attic") == {"documents": []}
 
 
+@pytest.fixture
+def shelf(remote: RemoteWorkspace, tmp_path: Path) -> Path:
+    """A folder of two files, ingested through the server into a collection of its own."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for name in ("cat", "dog"):
+        (shelf / f"{name}.md").write_text(f"# {name}\n\nThe {name} sat.", encoding="utf-8")
+    assert remote.ingest(find_files([str(shelf)]), shelf.parent.name)["added"] == 2
+    return shelf
+
+
+def listed(remote: RemoteWorkspace, shelf: Path) -> dict[str, str]:
+    """Return the documents of a shelf: their ids by their sources."""
+    documents = remote.documents(shelf.parent.name)["documents"]
+    return {document["source"]: document["id"] for document in documents}
+
+
+def test_a_file_that_has_moved_keeps_its_id_through_the_server(
+    remote: RemoteWorkspace, shelf: Path
+) -> None:
+    before = listed(remote, shelf)
+    (shelf / "new").mkdir()
+    (shelf / "dog.md").rename(shelf / "new" / "dog.md")
+    tally = remote.ingest(find_files([str(shelf)]), shelf.parent.name)
+    assert (tally["moved"], tally["unchanged"], tally["added"]) == (1, 1, 0)
+    assert listed(remote, shelf) == {"cat.md": before["cat.md"], "new/dog.md": before["dog.md"]}
+
+
+def test_what_is_gone_from_a_folder_is_pruned_through_the_server(
+    remote: RemoteWorkspace, shelf: Path, tmp_path: Path
+) -> None:
+    collection = shelf.parent.name
+    sent = Upload("sent.md", None, lambda: PUMP)
+    elsewhere = tmp_path / "elsewhere.md"
+    elsewhere.write_text("# Elsewhere\n\nIt lies elsewhere.", encoding="utf-8")
+    remote.ingest([sent, *find_files([str(elsewhere)])], collection)
+    (shelf / "cat.md").unlink()
+    elsewhere.unlink()
+    assert remote.prune([shelf], collection) == 1
+    assert set(listed(remote, shelf)) == {"dog.md", "elsewhere.md", "sent.md"}
+    assert remote.prune([shelf], collection) == 0
+    hits = remote.search("cat", k=9, collection=collection)["hits"]
+    assert "cat.md" not in {hit["source"] for hit in hits}
+
+
+def test_a_folder_that_the_server_does_not_see_is_not_pruned(
+    remote: RemoteWorkspace, shelf: Path
+) -> None:
+    """Its files would all seem to be gone; so it is where the two see different disks."""
+    with pytest.raises(UsageError, match="finds no folder '/nowhere'"):
+        remote._call("POST", "/api/documents/prune", json={"folders": ["/nowhere"]})
+    with pytest.raises(UsageError, match="finds no folder 'shelf'"):
+        remote._call("POST", "/api/documents/prune", json={"folders": ["shelf"]})
+
+
 def test_a_file_over_the_servers_limit_fails_alone(remote: RemoteWorkspace) -> None:
     big = Upload("big.md", None, lambda: b"a" * 3_000_000)
     small = Upload("small.md", None, lambda: PUMP)

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from assistant.api.app import PAGE, create_app
+from assistant.api.app import create_app
+from assistant.api.routes.page import FOLDER
 from ingest.errors import EngineUnavailableError
 from tests import chroma_server
 from tests.assistant.api.conftest import PUMP, Serve
@@ -107,7 +108,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline(serve: Se
         assert not re.search(r"\son\w+=", page.text)
         for wanted in re.findall(r'(?:src|href)="([^"#][^"]*)"', page.text):
             assert client.get(wanted).status_code == 200, wanted
-    for file in PAGE.iterdir():
+    for file in FOLDER.iterdir():
         text = file.read_text(encoding="utf-8")
         assert not re.search(r"(https?:)?//[\w.-]+\.\w", text.replace("http://www.w3.org", ""))
         assert "innerHTML" not in text

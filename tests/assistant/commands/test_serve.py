@@ -6,9 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from assistant.commands import serve
@@ -18,6 +23,7 @@ from assistant.ownership import NOTE, Owner, own
 from assistant.workspace import open_workspace
 from ingest.errors import ConflictError, MissingModelError, UsageError
 from ingest.model_file import fetch
+from tests import chroma_server
 
 RUN = """
 import argparse, json, sys
@@ -117,3 +123,89 @@ def test_a_served_workspace_answers_and_ends_cleanly(tmp_path: Path) -> None:
     assert json.loads(out) == {"url": url, "stopped": True}
     assert "Traceback" not in err
     assert not (tmp_path / NOTE).exists()
+
+
+@pytest.mark.parametrize("vectors", ["chroma", "qdrant"])
+def test_several_workers_on_vectors_that_are_for_one_process_are_refused(
+    tmp_path: Path, vectors: str
+) -> None:
+    settings = on_disk(tmp_path)
+    store = settings.store.model_copy(update={"vectors": vectors})
+    with pytest.raises(UsageError, match="for one process") as caught:
+        run(settings.model_copy(update={"store": store}), "--workers", "2")
+    assert f"index copy {vectors} chroma:http" in caught.value.hint
+
+
+def test_a_number_of_workers_or_a_grace_that_is_none_is_refused(tmp_path: Path) -> None:
+    for arguments in (("--workers", "0"), ("--workers", "65"), ("--grace", "-1")):
+        with pytest.raises(UsageError, match=arguments[0]):
+            run(on_disk(tmp_path), *arguments)
+
+
+@pytest.mark.model
+def test_several_workers_do_each_job_once_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
+    fetch(Settings().engine.model)
+    with (
+        chroma_server.started(tmp_path / "chroma") as chroma,
+        serving(tmp_path / "home", f"chroma:{chroma}", "--workers", "2") as (process, url),
+    ):
+        with ThreadPoolExecutor(8) as pool:
+            jobs = list(pool.map(lambda n: uploaded(url, n), range(8)))
+        children = psutil.Process(process.pid).children()
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        assert len(workers) == 2
+        workers[0].kill()
+        # A connection that the dead one had accepted is lost; the one that lives answers.
+        transport = httpx.HTTPTransport(retries=3)
+        with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
+            ends = [followed(client, job) for job in jobs]
+            listed = client.get("/api/documents").json()["documents"]
+    assert [end["result"]["added"] + end["result"]["unchanged"] for end in ends] == [1] * 8
+    assert sorted(document["source"] for document in listed) == [f"{n}.md" for n in range(8)]
+    assert process.returncode == 0
+
+
+def uploaded(url: str, number: int) -> str:
+    text = f"# Part {number}\n\nThe part {number} is tightened to {number}.5 N.m.\n"
+    files = {"files": (f"{number}.md", text.encode())}
+    answer = httpx.post(f"{url}/api/documents", files=files, timeout=60)
+    return str(answer.json()["job_id"])
+
+
+def followed(client: httpx.Client, job: str) -> dict[str, Any]:
+    client.get(f"/api/jobs/{job}/events")
+    body: dict[str, Any] = client.get(f"/api/jobs/{job}").json()
+    return body
+
+
+@contextmanager
+def serving(
+    home: Path, vectors: str, *arguments: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command; yields it and its address once it is ready, and stops it at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "assistant.cli", "--json", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[3]),
+            "GROUNDTUNE_HOME": str(home),
+            "GROUNDTUNE_STORE__VECTORS": vectors,
+        },
+    )
+    assert process.stderr is not None
+    told = []
+    try:
+        for line in process.stderr:
+            told.append(line)
+            if found := re.search(r"is ready at (http://\S+)", line):
+                yield process, found[1]
+                break
+        else:
+            raise AssertionError("".join(told))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert "Traceback" not in err, err

@@ -1,5 +1,7 @@
 """What the embedded engine alone does; the rest is in the contract."""
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from assistant.chat_template import read_chat_template
 from assistant.config import EngineSettings
 from assistant.engines.embedded import EmbeddedEngine
+from assistant.engines.engine import Message, Request
 from ingest.errors import EngineError
 from ingest.model_file import fetch
 
@@ -33,3 +36,44 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, keep: int) -> None:
     path.write_bytes(whole[:keep])
     with pytest.raises(EngineError, match="damaged GGUF model"):
         read_chat_template(path)
+
+
+SYSTEM = Message("system", "You answer questions about weather stations. " * 6)
+ASKED = (
+    "Why does rain fall, and how is it measured?",
+    "Why does rain fall on one side of a mountain and not on the other?",
+    "What does an anemometer do when it freezes?",
+)
+
+
+@pytest.mark.model
+def test_a_repeatable_answer_does_not_depend_on_what_was_asked_before() -> None:
+    name = EngineSettings().model
+    engine = EmbeddedEngine(fetch(name), name=name, context_tokens=512, parallel=2)
+
+    async def answers(order: Sequence[str], *, noise: bool = False) -> dict[str, str]:
+        said = {}
+        for question in order:
+            if noise:  # somebody else asks in between, and leaves another prompt behind
+                await text(Request([SYSTEM, Message("user", f"{question} Again?")], max_tokens=2))
+            request = Request([SYSTEM, Message("user", question)], max_tokens=40, repeatable=True)
+            said[question] = await text(request)
+        return said
+
+    async def text(request: Request) -> str:
+        return "".join([piece.text async for piece in engine.stream(request)])
+
+    async def go() -> list[dict[str, str]]:
+        return [
+            await answers(ASKED),
+            await answers(ASKED[::-1]),
+            await answers(ASKED[1:] + ASKED[:1], noise=True),
+        ]
+
+    try:
+        first, *others = asyncio.run(go())
+    finally:
+        engine.close()
+    assert all(first.values())
+    for other in others:
+        assert other == first

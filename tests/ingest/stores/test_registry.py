@@ -4,6 +4,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ingest.document import Block, Chunk, Document, Span
 from ingest.errors import MissingExtraError, NotFoundError, StoreError
 from ingest.registry import Registry
 from ingest.schema import VERSION
+from ingest.tally import FileResult
 from tests.postgresql_server import PASSWORD
 
 Open = Callable[[], Registry]
@@ -90,9 +92,6 @@ def test_a_document_is_listed_with_what_was_put(registry: Registry) -> None:
     assert registry.chunks(["a-1", "gone"]) == {"a-1": parts[1]}
     assert registry.documents("default") == registry.documents() == [record]
     assert (registry.collections(), registry.sizes()) == (["default"], {"default": 2})
-    found = registry.find("default", source="a.md", path=None)
-    assert found is not None
-    assert found.id == "a"
     with pytest.raises(NotFoundError, match="no document 'b'"):
         registry.document("b")
 
@@ -241,8 +240,26 @@ def test_jobs_lie_in_the_same_database(registry: Registry) -> None:
     job = jobs.add("default", total=2)
     jobs.progress(job.id, done=1, current="a.md")
     assert jobs.get(job.id).done == 1
+    assert jobs.next() is None  # its files have not come
     assert jobs.interrupt() == 1
     assert jobs.get(job.id).error == "interrupted"
+
+
+def test_a_job_is_begun_once_whoever_looks(registry: Registry) -> None:
+    jobs = Jobs(registry.engine, now=lambda: 1.0)
+    job = jobs.add("default", total=2)
+    jobs.submit(job.id, ["a.md", "b.md"], [None, None])
+    assert jobs.interrupt() == 0  # all it needs is there
+    seen = [jobs.next() for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(jobs.claim, [one for one in seen if one is not None])) == 1
+    jobs.through(job.id, FileResult("b.md", "added", 3), done=1)
+    left = [(file.source, file.result is None) for file in jobs.files(job.id)]
+    assert left == [("a.md", True), ("b.md", False)]
+    jobs.release(job.id)
+    assert jobs.next() == jobs.get(job.id)
+    jobs.finish(job.id, result={})
+    assert (jobs.next(), jobs.files(job.id), jobs.unfinished()) == (None, [], set())
 
 
 def test_a_newer_schema_is_refused(open_registry: Open, place: Path | str) -> None:

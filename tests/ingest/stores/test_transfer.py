@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ingest.document import Chunk
+from ingest.embed import Embedder
 from ingest.embedding_model import EmbeddingModel, check_model, identify, remember, remembered
 from ingest.errors import ConflictError, MismatchError, StoreError, UsageError
 from ingest.files import find_files
@@ -211,12 +212,20 @@ def test_a_model_is_what_lies_in_its_folder_and_not_its_name(tmp_path: Path) -> 
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(b"weights")
         (tmp_path / name / "README.md").write_text(name, encoding="utf-8")
-    a, b = (identify(f"file:{n}", tmp_path / n, dimension=3) for n in "ab")
+
+    narrow = DrawnEmbedder(ONE)
+
+    def seen(name: str, path: Path, embedder: Embedder = narrow) -> EmbeddingModel:
+        return identify(name, path, known=None, embedder=embedder)
+
+    a, b = (seen(f"file:{n}", tmp_path / n) for n in "ab")
     assert a.fingerprint == b.fingerprint
-    assert identify("file:a", tmp_path / "a", dimension=4).fingerprint != a.fingerprint
+    assert a.dimension == ONE.dimension
+    wider = DrawnEmbedder(replace(ONE, dimension=4))
+    assert seen("file:a", tmp_path / "a", wider).fingerprint != a.fingerprint
     (tmp_path / "b" / "model.safetensors").write_bytes(b"other weights")
-    assert identify("file:b", tmp_path / "b", dimension=3).fingerprint != a.fingerprint
-    hub = [identify(f"hf:org/{n}", Path(f"org/{n}"), dimension=3).fingerprint for n in "ab"]
+    assert seen("file:b", tmp_path / "b").fingerprint != a.fingerprint
+    hub = [seen(f"hf:org/{n}", Path(f"org/{n}")).fingerprint for n in "ab"]
     assert hub[0] != hub[1]
 
 

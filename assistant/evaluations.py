@@ -1,0 +1,131 @@
+"""Evaluations that a service runs beside its other work, one at a time, as jobs.
+
+What compares the arms lies in `eval`, which this package does not import; whoever starts the
+service passes it in.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from assistant.answer import Mode
+from assistant.jobs import Job, Jobs
+from assistant.workspace import Workspace
+from ingest.errors import ConflictError, GroundtuneError, MissingExtraError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What shall be compared."""
+
+    questions: Sequence[Mapping[str, Any]]
+    """As lines of a file of questions."""
+    modes: Sequence[Mode]
+    collection: str
+    limit: int | None = None
+    adapter: str | None = None
+
+
+class Evaluate(Protocol):
+    """Compares the arms and writes a report."""
+
+    def __call__(
+        self,
+        workspace: Workspace,
+        order: Order,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        on_answer: Callable[[int, int], None],
+    ) -> Mapping[str, Any]:
+        """Return `report`, the report's name, `sentences` and `unanswered`.
+
+        `loop` is the one that the model belongs to; `on_answer` gets how many answers there are,
+        and of how many, and ends the work by raising.
+        """
+        ...
+
+
+class StoppedError(Exception):
+    """The service ends before the evaluation."""
+
+
+class Evaluations:
+    """Starts evaluations and keeps their jobs up to date."""
+
+    def __init__(
+        self, workspace: Workspace, jobs: Jobs, load: Callable[[], Evaluate] | None
+    ) -> None:
+        """Take what evaluates; `load` is called when it is first needed, None where there is none.
+
+        Its answers stay in the workspace, so an evaluation that was stopped goes on where it was.
+        """
+        self._workspace = workspace
+        self._jobs = jobs
+        self._load = load
+        self._one = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, order: Order, loop: asyncio.AbstractEventLoop) -> Job:
+        """Begin; return the job.
+
+        Raises:
+            MissingExtraError: what evaluates is not installed.
+            ConflictError: another evaluation is running.
+        """
+        if self._load is None:
+            raise MissingExtraError(
+                "This service was started without evaluation.",
+                hint="groundtune serve has it; or: groundtune eval run CONFIG.toml",
+            )
+        evaluate = self._load()
+        if not self._one.acquire(blocking=False):
+            raise ConflictError(
+                "An evaluation is running already.", hint="Start the next one when it has ended."
+            )
+        job = self._jobs.add(order.collection, total=len(order.questions) * len(order.modes))
+        self._thread = threading.Thread(
+            target=self._run, args=(evaluate, order, job, loop), name="evaluation", daemon=True
+        )
+        self._thread.start()
+        return job
+
+    def stop(self) -> None:
+        """End after the answers that are being given."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(
+        self, evaluate: Evaluate, order: Order, job: Job, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        def on_answer(done: int, total: int) -> None:
+            if self._stopping.is_set():
+                raise StoppedError
+            self._jobs.progress(job.id, done=min(done, job.total), current=None)
+
+        try:
+            result = evaluate(self._workspace, order, loop=loop, on_answer=on_answer)
+        except* StoppedError:
+            self._jobs.fail(job.id, "interrupted")
+        except* GroundtuneError as group:
+            self._jobs.fail(job.id, "; ".join(_messages(group)))
+        except* Exception:  # the edge of this thread
+            log.exception("evaluation %s broke off", job.id)
+            self._jobs.fail(job.id, "Something went wrong on our side; the log has more.")
+        else:
+            self._jobs.finish(job.id, result=result)
+        finally:
+            self._one.release()
+
+
+def _messages(group: BaseExceptionGroup[GroundtuneError]) -> list[str]:
+    found: list[str] = []
+    for error in group.exceptions:
+        found += _messages(error) if isinstance(error, BaseExceptionGroup) else [str(error)]
+    return found
