@@ -165,16 +165,7 @@ class Assistant:
                 yield Finished(self._abstention(settled, verdict, looked, started, retrieved))
                 return
         fitted = await self._fit(settled, hits or [])
-        request = Request(
-            messages=fitted.messages,
-            max_tokens=self._max_tokens(settled),
-            temperature=ask.temperature,
-            seed=ask.seed,
-            stop=ask.stop,
-            schema=ask.schema,
-            adapter=None if settled.adapter is None else settled.adapter.file,
-            repeatable=ask.repeatable,
-        )
+        request = self._request(settled, fitted.messages)
         asked = time.perf_counter()
         parts: list[str] = []
         prose = Prose()
@@ -208,6 +199,19 @@ class Assistant:
         if rest := prose.rest(answer.answer):
             yield Said(rest)
         yield Finished(answer)
+
+    def _request(self, settled: _Settled, messages: Sequence[Message]) -> Request:
+        ask = settled.ask
+        return Request(
+            messages=messages,
+            max_tokens=self._max_tokens(settled),
+            temperature=ask.temperature,
+            seed=ask.seed,
+            stop=ask.stop,
+            schema=ask.schema,
+            adapter=None if settled.adapter is None else settled.adapter.file,
+            repeatable=ask.repeatable,
+        )
 
     def _settled(self, ask: Ask) -> _Settled:
         adapter = choice = None

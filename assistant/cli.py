@@ -6,6 +6,7 @@ imported when they are called, so that `--help` needs none of them.
 """
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -62,6 +63,9 @@ COMMANDS = {
     "eval": Command("eval.command", "compare the arms and report", "eval", True),
 }
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a disk says that takes no more; elsewhere an OSError is ours to foresee."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0 done, 1 failed, 2 the caller's mistake, 3 a gate."""
@@ -83,12 +87,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    except Exception:
-        traceback.print_exc()
-        print(
-            "error: this is a fault of ours, not yours; the lines above say where.", file=sys.stderr
-        )
+    except OSError as error:
+        if error.errno not in FULL:
+            return _ours()
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}. What was stored is kept.", file=sys.stderr)
         return 1
+    except Exception:
+        return _ours()
+
+
+def _ours() -> int:
+    traceback.print_exc()
+    print("error: this is a fault of ours, not yours; the lines above say where.", file=sys.stderr)
+    return 1
 
 
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, Command]:

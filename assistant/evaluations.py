@@ -30,6 +30,12 @@ class Order:
     limit: int | None = None
     adapter: str | None = None
 
+    @property
+    def answers(self) -> int:
+        """How many are wanted, if every question is one."""
+        asked = len(self.questions) if self.limit is None else min(self.limit, len(self.questions))
+        return asked * len(self.modes)
+
 
 class Evaluate(Protocol):
     """Compares the arms and writes a report."""
@@ -88,11 +94,15 @@ class Evaluations:
             raise ConflictError(
                 "An evaluation is running already.", hint="Start the next one when it has ended."
             )
-        job = self._jobs.add(order.collection, total=len(order.questions) * len(order.modes))
-        self._thread = threading.Thread(
-            target=self._run, args=(evaluate, order, job, loop), name="evaluation", daemon=True
-        )
-        self._thread.start()
+        try:
+            job = self._jobs.add(order.collection, total=order.answers)
+            self._thread = threading.Thread(
+                target=self._run, args=(evaluate, order, job, loop), name="evaluation", daemon=True
+            )
+            self._thread.start()
+        except BaseException:
+            self._one.release()
+            raise
         return job
 
     def stop(self) -> None:

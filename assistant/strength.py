@@ -84,7 +84,7 @@ def fingerprint(embedding: str, settings: Mapping[str, Mapping[str, Any]]) -> st
     """Return the name of all that shapes the evidence: 16 hex digits.
 
     Args:
-        embedding: the embedding model's name.
+        embedding: the embedding model's fingerprint, so that it may have another name.
         settings: the sections `ingest` and `retrieval`; how large a file may be, and the rule for
             the time without a calibration, shape no evidence.
     """

@@ -169,9 +169,14 @@ class Workspace(AbstractContextManager["Workspace"]):
         """Names the prompt contract, as adapters remember it."""
         return self.fingerprint_of(self.settings.answer)
 
+    @cached_property
+    def chat_template(self) -> str:
+        """How the base model wants messages written."""
+        return read_chat_template(self.model_file)
+
     def fingerprint_of(self, voice: VoiceSettings) -> str:
         """Name the prompt contract of `voice`."""
-        return fingerprint(voice.system, read_chat_template(self.model_file))
+        return fingerprint(voice.system, self.chat_template)
 
     def contract_of(self, adapter: str) -> str:
         """Name the prompt contract that adapters called `adapter` are trained and served with."""
@@ -311,7 +316,7 @@ class Workspace(AbstractContextManager["Workspace"]):
     def evidence_fingerprint(self) -> str:
         """Names all that shapes the evidence, as calibrations remember it."""
         sections = self.settings.model_dump(mode="json", include={"ingest", "retrieval"})
-        return evidence_fingerprint(self.settings.embedding.model, sections)
+        return evidence_fingerprint(self.embedding_model.fingerprint, sections)
 
     def _calibration(self, collection: str) -> Calibration | None:
         """Return a collection's calibration; one that was fitted for other evidence is ignored."""

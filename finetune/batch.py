@@ -44,8 +44,8 @@ class Batch(NamedTuple):
 
     def to(self, device: Any) -> "Batch":
         """Return the batch on `device`."""
-        tensors = (part.to(device) for part in self[:3])
-        return Batch(*tensors, self.shared, self.lengths)
+        ids, places, labels = (part.to(device) for part in self[:3])
+        return Batch(ids, places, labels, self.shared, self.lengths)
 
 
 Step = list[list[Row]]

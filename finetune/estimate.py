@@ -190,10 +190,10 @@ def _weight_bytes(model: Any, recipe: TrainRecipe, device: Device) -> int:
         for m in model.modules()
         if isinstance(m, torch.nn.Linear) and m is not head and not m.weight.requires_grad
     }
-    each = (
+    held: float = sum(
         p.numel() * (0.5 + scales if id(p) in rounded else p.itemsize) for p in model.parameters()
     )
-    return int(sum(each))
+    return round(held)
 
 
 def _activation_bytes(model: Any, rows: Sequence[Row], recipe: TrainRecipe, width: int) -> int:

@@ -50,7 +50,7 @@ class LoraProduct(Function):
         return of_x, None, None, low_gradient.T @ x, of_b, None
 
 
-class LoraLinear(Linear):  # type: ignore[misc]
+class LoraLinear(Linear):
     """PEFT's layer, computed by `LoraProduct` wherever that is the same thing.
 
     The frozen layer may be in bfloat16: the adapter stays in float32 and is rounded for the
@@ -65,7 +65,7 @@ class LoraLinear(Linear):  # type: ignore[misc]
             return output
         base = self.get_base_layer()
         a, b = (part[name].weight.to(x.dtype) for part in (self.lora_A, self.lora_B))
-        product: Any = LoraProduct.apply(
+        product: Any = LoraProduct.apply(  # type: ignore[no-untyped-call]
             x.flatten(0, -2), base.weight, base.bias, a, b, self.scaling[name]
         )
         shaped: Tensor = product.unflatten(0, x.shape[:-1])

@@ -66,7 +66,7 @@ def attend(
         return output
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     pieces = [piece for piece in (layout.shared, *layout.lengths) if piece]
-    queries, keys, values = (whole.split(pieces, dim=2) for whole in (query, key, value))
+    queries, keys, values = (torch.split(whole, pieces, dim=2) for whole in (query, key, value))
     found = []
     for number, piece in enumerate(pieces):
         k, v = keys[number], values[number]
@@ -88,7 +88,9 @@ def _one_row(
 ) -> "Tensor":
     # PyTorch's kernel for a CPU takes twice as long in bfloat16 as plain products.
     if query.dtype == torch.bfloat16 and not query.is_cuda:
-        product: Any = GroupedAttention.apply(query, key, value, mask, scale)
+        product: Any = GroupedAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, mask, scale
+        )
         attended: Tensor = product
         return attended
     grouped = query.shape[1] != key.shape[1]

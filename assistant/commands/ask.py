@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from assistant.answer import MODES
 from assistant.commands.desk import open_desk
-from assistant.commands.search import add_scope
+from assistant.commands.search import add_scope, check_question
 from assistant.config import Settings
 from assistant.filters import parse_filters
 from assistant.workspace import read_schema
-from ingest.errors import TooLargeError
+from ingest.errors import NotFoundError, TooLargeError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +32,16 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Ask.
 
     Raises:
+        UsageError: there is no question, or `-k` is below 1.
         NotFoundError: no such mode, adapter or collection.
         MismatchError: the adapter does not fit this configuration.
         EngineError: the model failed.
     """
+    check_question(args.question, "ask")
+    if args.mode not in (None, *MODES):
+        raise NotFoundError(f"There is no mode {args.mode!r}. There are: {', '.join(MODES)}.")
+    if args.k is not None and args.k < 1:
+        raise UsageError(f"-k {args.k}: it starts at 1.")
     limit = settings.limits.question_chars
     if len(args.question) > limit:
         raise TooLargeError(f"The question has {len(args.question)} characters; limit {limit}.")

@@ -38,13 +38,24 @@ def add_scope(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_question(question: str, command: str) -> None:
+    """Refuse a question or query without a word.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if not question.strip():
+        raise UsageError("The question is empty.", hint=f'groundtune {command} "..."')
+
+
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Search.
 
     Raises:
         NotFoundError: there is no such collection, or no document fits the filters.
-        UsageError: `-k` is below 1, or documents cannot be filtered so.
+        UsageError: there is no query, `-k` is below 1, or documents cannot be filtered so.
     """
+    check_question(args.query, "search")
     if args.k is not None and args.k < 1:
         raise UsageError(f"-k {args.k}: it starts at 1.")
     filters = parse_filters(args.filter)

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 from assistant.engines.engine import AdapterFile, Message, Piece, Request, Usage
 from assistant.engines.queue import RequestQueue
-from ingest.errors import EngineError
+from ingest.errors import EngineError, GroundtuneError, UsageError
 
 QUIET = -1
 ANSWER, LOAD = "answer", "load"
 """Groups of the queue: nobody answers while the model is loaded again."""
+OF_SCHEMAS = ("grammar", "schema", "sampler")
+"""Words of llama.cpp's errors that are about the schema of a request."""
 SLOT = 0
 """Of llama.cpp, where repeatable requests are answered, one at a time."""
 
@@ -81,21 +83,22 @@ class EmbeddedEngine:
         """Yield text pieces; the last piece carries the usage.
 
         Raises:
+            UsageError: there is no grammar for the schema.
             EngineError: llama.cpp refused the request or failed in it.
             EngineUnavailableError: too many requests wait already.
         """
         await self._ensure(request.adapter)
         async with self.queue.turn(ANSWER):
-            queue: asyncio.Queue[Piece | EngineError | None] = asyncio.Queue()
+            queue: asyncio.Queue[Piece | GroundtuneError | None] = asyncio.Queue()
             loop = asyncio.get_running_loop()
             stop = threading.Event()
             reason = ["stop"]
 
-            def put(item: Piece | EngineError | None) -> None:
+            def put(item: Piece | GroundtuneError | None) -> None:
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
             def on_chunk(chunk: dict[str, Any]) -> bool:
-                for item in self._items(chunk, reason):
+                for item in self._items(chunk, reason, request):
                     put(item)
                 return stop.is_set()  # True ends the generation
 
@@ -105,7 +108,7 @@ class EmbeddedEngine:
                         self._prepare(request)
                         self.server.handle_chat_completions(self.body(request), on_chunk)
                 except (RuntimeError, ValueError) as error:
-                    put(EngineError(f"{self.name} refused the request: {error}"))
+                    put(self._refusal(str(error), request))
                 finally:
                     put(None)
 
@@ -113,7 +116,7 @@ class EmbeddedEngine:
             usage: Usage | None = None
             try:
                 while (item := await queue.get()) is not None:
-                    if isinstance(item, EngineError):
+                    if isinstance(item, GroundtuneError):
                         raise item
                     usage = item.usage or usage
                     if item.text:
@@ -138,11 +141,22 @@ class EmbeddedEngine:
         self.server = None
         self._workers.shutdown(wait=False)
 
-    def _items(self, chunk: dict[str, Any], reason: list[str]) -> list[Piece | EngineError]:
+    def _refusal(self, why: str, request: Request) -> GroundtuneError:
+        """Return the error of a request that llama.cpp did not take."""
+        if request.schema is not None and any(word in why.lower() for word in OF_SCHEMAS):
+            return UsageError(
+                f"The schema cannot be made into a grammar: {why}",
+                hint="Leave out what is unusual in it: long repetitions, patterns, contradictions.",
+            )
+        return EngineError(f"{self.name} refused the request: {why}")
+
+    def _items(
+        self, chunk: dict[str, Any], reason: list[str], request: Request
+    ) -> list[Piece | GroundtuneError]:
         """Return what one chunk of the stream carries; `reason` keeps why it ended for the last."""
         if "error" in chunk:
-            return [EngineError(f"{self.name} failed: {chunk['error'].get('message')}")]
-        items: list[Piece | EngineError] = []
+            return [self._refusal(str(chunk["error"].get("message")), request)]
+        items: list[Piece | GroundtuneError] = []
         for choice in chunk["choices"]:
             reason[0] = choice.get("finish_reason") or reason[0]
             if text := choice.get("delta", {}).get("content"):

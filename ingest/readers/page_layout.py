@@ -26,6 +26,22 @@ MAX_CROSSING = 0.25
 """Share of a page's lines that may run across a gutter: titles, figures."""
 
 
+class Table(NamedTuple):
+    """A table whose cells are drawn."""
+
+    rows: list[list[str]]
+    """From top to bottom; an empty text for an empty cell."""
+    edges: list[float]
+    """Where its columns begin and the last one ends, in points."""
+    bold: bool
+    """The first row is bold."""
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the first row names the columns: it holds no number like the others."""
+        return not holds_value(self.rows[0])
+
+
 class Segment(NamedTuple):
     """Words that stand closely beside each other: a line of a column, a cell of a table."""
 
@@ -39,8 +55,8 @@ class Segment(NamedTuple):
     bold: bool
     """All of it."""
     words: int
-    is_table: bool = False
-    """A whole table; its text has a line a row."""
+    table: Table | None = None
+    """It is a whole table; its text has a line a row."""
 
 
 class Line(NamedTuple):
@@ -53,7 +69,7 @@ class Line(NamedTuple):
     @property
     def is_table(self) -> bool:
         """It is a whole table."""
-        return self.cells[0].is_table
+        return self.cells[0].table is not None
 
     @property
     def text(self) -> str:
@@ -246,9 +262,14 @@ def table_of(lines: Sequence[Line]) -> list[list[str]] | None:
     return rows
 
 
+def holds_value(row: Sequence[str]) -> bool:
+    """Return whether a row holds a bare number, as the header of a table does not."""
+    return any(VALUE.fullmatch(cell) for cell in row)
+
+
 def row_lines(rows: list[list[str]]) -> list[str]:
     """Return a line a row, under the first row's names unless it holds numbers like the others."""
-    if any(VALUE.fullmatch(cell) for cell in rows[0]):
+    if holds_value(rows[0]):
         return ["; ".join(filter(None, row)) for row in rows]
     return table_lines(rows)
 

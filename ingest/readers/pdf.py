@@ -3,6 +3,7 @@
 import re
 import statistics
 from collections import Counter
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ingest.document import Reading
@@ -13,6 +14,7 @@ from ingest.readers.outline import Outline
 from ingest.readers.page_layout import (
     Line,
     Segment,
+    Table,
     joined,
     lines_of,
     regions_of,
@@ -20,7 +22,7 @@ from ingest.readers.page_layout import (
     segments_of,
     table_of,
 )
-from ingest.readers.pdf_rules import grids_of, rows_of
+from ingest.readers.pdf_rules import NEAR, drawn_table, grids_of
 from ingest.readers.pdf_words import Words, words_of
 
 HEADING_RATIO = 1.15
@@ -38,6 +40,8 @@ NUMBER_OFFSET = 50
 SCAN_CHARS = 16
 """A page with fewer characters, most of it a picture, is a scan: the rest is its page number."""
 SCAN_COVER = 0.5
+TABLE_MARGIN = 0.3
+"""A table that goes on overleaf ends in this share of the page, and begins in that of the next."""
 
 
 class Page(NamedTuple):
@@ -83,6 +87,7 @@ def read_pdf(content: bytes, name: str, job: Job) -> Reading:
     if unread:
         outline.metadata["skipped"] = unread
     _drop_running(pages)
+    _carry_headers(pages)
     _write(pages, outline)
     return outline.reading(len(pages))
 
@@ -132,18 +137,18 @@ def _segments(page: Any, words: Words) -> list[Segment]:
     loose = words.upright
     for grid in grids_of(page) if words.upright and not words.quarter else []:
         inside = [word for word in loose if grid.holds(word)]
-        rows = rows_of(grid, inside)
-        if rows is None:
+        table = drawn_table(grid, inside)
+        if table is None:
             continue
         loose = [word for word in loose if not grid.holds(word)]
         tables.append(
             Segment(
-                "\n".join(row_lines(rows)),
+                "\n".join(row_lines(table.rows)),
                 *(grid.down[0].at, grid.down[-1].at, grid.across[-1].at, grid.across[0].at),
                 size=statistics.median(word.size for word in inside),
                 bold=False,
                 words=len(inside),
-                is_table=True,
+                table=table,
             )
         )
     return segments_of(loose) + tables
@@ -200,7 +205,10 @@ def _drop_running(pages: list[Page]) -> None:
 
 def _place(page: Page, number: int, segment: Segment) -> tuple[str, int] | None:
     """Return what recurs of a segment in the margin: its text, with the page's number made one."""
-    if page.height * MARGIN < segment.bottom < page.height * (1 - MARGIN) or segment.is_table:
+    if (
+        page.height * MARGIN < segment.bottom < page.height * (1 - MARGIN)
+        or segment.table is not None
+    ):
         return None
 
     def relative(found: re.Match[str]) -> str:
@@ -209,6 +217,47 @@ def _place(page: Page, number: int, segment: Segment) -> tuple[str, int] | None:
 
     pattern = next((p for p in NUMBERS if p.search(segment.text)), NUMBERS[0])
     return pattern.sub(relative, segment.text, count=1), round(segment.bottom / 4)
+
+
+def _carry_headers(pages: list[Page]) -> None:
+    """Give a table that goes on from the page before the header that it has there."""
+    for page, following in pairwise(pages):
+        last, first = _outermost(page, -1), _outermost(following, 0)
+        if last is None or first is None or last.table is None or first.table is None:
+            continue
+        ends_low = last.bottom < TABLE_MARGIN * page.height
+        begins_high = first.top > (1 - TABLE_MARGIN) * following.height
+        if ends_low and begins_high and _goes_on(last.table, first.table):
+            table = first.table._replace(
+                rows=[last.table.rows[0], *first.table.rows], bold=last.table.bold
+            )
+            text = "\n".join(row_lines(table.rows))
+            place = following.segments.index(first)
+            following.segments[place] = first._replace(text=text, table=table)
+
+
+def _outermost(page: Page, place: int) -> Segment | None:
+    """Return the highest segment (0) or the lowest (-1), running heads and page numbers aside."""
+    inner = [
+        segment
+        for segment in page.segments
+        if segment.table is not None
+        or page.height * MARGIN < segment.bottom < page.height * (1 - MARGIN)
+    ]
+    inner.sort(key=lambda segment: -segment.top)
+    return inner[place] if inner else None
+
+
+def _goes_on(table: Table, after: Table) -> bool:
+    """Return whether `after` has the columns of `table`, and no header of its own."""
+    widths = [[edge - one.edges[0] for edge in one.edges] for one in (table, after)]
+    return (
+        table.has_header
+        and len(widths[0]) == len(widths[1])
+        and all(abs(a - b) <= NEAR for a, b in zip(*widths, strict=True))
+        and after.rows[0] != table.rows[0]
+        and not after.bold
+    )
 
 
 def _write(pages: list[Page], outline: Outline) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from ingest.readers.page_layout import Table
 from ingest.readers.pdf_words import Word
 
 NEAR = 3.0  # points within which two rules meet, or are one
@@ -148,11 +149,12 @@ def _meet(row: Rule, column: Rule) -> bool:
     )
 
 
-def rows_of(grid: Grid, words: Sequence[Word]) -> list[list[str]] | None:
-    """Return the cells of a table, row by row; None if most are empty, as in a chart."""
+def drawn_table(grid: Grid, words: Sequence[Word]) -> Table | None:
+    """Return the words in the cells of a grid; None if most are empty, as in a chart."""
     tops = _places([rule.at for rule in grid.across])
     columns = _places([rule.at for rule in grid.down])
     rows: list[list[str]] = []
+    first: list[Word] = []
     for top, bottom in pairwise(tops):
         middle = (top + bottom) / 2
         # A cell that spans columns has no rule between them in its row.
@@ -165,6 +167,7 @@ def rows_of(grid: Grid, words: Sequence[Word]) -> list[list[str]] | None:
             )
         ]
         inside = [word for word in words if bottom < (word.bottom + word.top) / 2 <= top]
+        first = first or inside
         row = [""] * (len(columns) - 1)
         for left, right in pairwise(edges):
             cell = [word for word in inside if left < (word.left + word.right) / 2 <= right]
@@ -173,7 +176,9 @@ def rows_of(grid: Grid, words: Sequence[Word]) -> list[list[str]] | None:
     rows = [row for row in rows if any(row)]
     filled = sum(bool(cell) for row in rows for cell in row)
     cells = sum(map(len, rows))
-    return rows if len(rows) >= 2 and filled >= MIN_FILLED * cells else None
+    if len(rows) < 2 or filled < MIN_FILLED * cells:
+        return None
+    return Table(rows, columns, all(word.bold for word in first))
 
 
 def _places(values: list[float]) -> list[float]:

@@ -1,5 +1,6 @@
 """The registry in PostgreSQL, by the pg8000 driver; full text with tsvector."""
 
+import getpass
 import os
 import re
 import unicodedata
@@ -62,7 +63,8 @@ class PostgreSQL:
     def __init__(self, url: str) -> None:
         """Take an address such as `postgresql://user:password@host/database`.
 
-        A password that it lacks is taken from the environment variable PGPASSWORD.
+        What it lacks is taken as PostgreSQL's own programs do: the password from the environment
+        variable PGPASSWORD, the user from PGUSER, else this machine's.
 
         Raises:
             MissingExtraError: the driver is not installed.
@@ -71,6 +73,8 @@ class PostgreSQL:
         self._url = make_url(url).set(drivername="postgresql+pg8000")
         if self._url.password is None and (password := os.environ.get("PGPASSWORD")):
             self._url = self._url.set(password=password)
+        if self._url.username is None:
+            self._url = self._url.set(username=os.environ.get("PGUSER") or getpass.getuser())
         self.place = self._url.set(drivername="postgresql").render_as_string()  # hides it
 
     def engine(self) -> Engine:

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from assistant.adapter import AdapterStore
 from assistant.answer import Answer, Ask
 from assistant.choice import FILE, Choice, Chooser, trained_questions
+from assistant.config import load
 from assistant.prompt import Passage, Turn, question_of, user_text
+from assistant.workspace import make_embedder
+from ingest.embed import Embedder
 from ingest.errors import DataError, MismatchError, NotFoundError, UsageError
 from ingest.files import Upload
 from tests.fakes import HashEmbedder, ScriptedEngine, SmallWorkspace, small_workspace
@@ -71,7 +74,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def chooser(
-    home: Path, embedder: HashEmbedder | None = None, model: str = "m", threshold: float = 0.3
+    home: Path, embedder: Embedder | None = None, model: str = "m", threshold: float = 0.3
 ) -> Chooser:
     return Chooser(
         AdapterStore(home / "adapters"),
@@ -167,6 +170,24 @@ def test_a_question_is_read_back_from_the_message_it_became(passages: list[Passa
 def test_an_adapter_cannot_be_called_auto(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="lets the question choose"):
         AdapterStore(tmp_path).next_version("auto")
+
+
+@pytest.mark.model
+def test_the_questions_of_two_real_houses_find_them(tmp_path: Path) -> None:
+    for house, every in (("tarnfell", 6), ("orlwick", 2)):  # for the sake of speed
+        rows = Path(f"examples/{house}/tickets.jsonl").read_text(encoding="utf-8").splitlines()
+        make(tmp_path, house, [json.loads(row)["question"] for row in rows[::every]])
+    settings = load(Path("examples/both.toml"), environ={}).settings
+    real = chooser(tmp_path, make_embedder(settings), threshold=settings.answer.adapter_similarity)
+    expected = {
+        "How often is the seal of the Gudgeon 350 pump changed?": "tarnfell:v1",
+        "What does E-163 on the Lamprey 9 mean?": "tarnfell:v1",
+        "Until when can I bring back a book I borrowed from the van?": "orlwick:v1",
+        "How many boxes of old photographs may one reader look at?": "orlwick:v1",
+        "What is the capital of Australia?": None,
+        "Which wine goes with grilled trout?": None,
+    }
+    assert {q: choose(real, q).adapter for q in expected} == expected
 
 
 def opened(home: Path, **answer: object) -> SmallWorkspace:

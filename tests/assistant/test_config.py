@@ -103,6 +103,28 @@ def test_every_setting_is_documented() -> None:
             assert all(field.description for field in inner.values()), name
 
 
+def test_a_voice_has_the_keys_of_an_answer_and_its_paths_are_anchored(tmp_path: Path) -> None:
+    path = tmp_path / "groundtune.toml"
+    path.write_text('[voices.books]\nsystem = "Dear reader."\nschema_file = "a.json"\n', "utf-8")
+    settings = load(path, environ={"GROUNDTUNE_VOICES__BOOKS__MAX_TOKENS": "9"}).settings
+    voice = settings.voice_of("books")
+    assert (voice.system, voice.max_tokens) == ("Dear reader.", 9)
+    assert voice.schema_file == tmp_path / "a.json"
+    assert settings.voice_of("pumps") == settings.answer
+    path.write_text('[voices.books]\nsystm = "x"\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="'voices.books.systm'; did you mean 'system'"):
+        load(path, environ={})
+
+
+def test_the_assistant_for_both_houses_speaks_as_each_alone_does() -> None:
+    both = load(ROOT / "examples" / "both.toml", environ={}).settings
+    for house in ("tarnfell", "orlwick"):
+        alone = load(ROOT / "examples" / house / "groundtune.toml", environ={}).settings
+        voice, answer = both.voice_of(house), alone.answer
+        for key in ("system", "refusal", "abstention", "schema_file", "max_tokens"):
+            assert getattr(voice, key) == getattr(answer, key), f"{house}: {key}"
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*/groundtune.toml")), ids=str)
 def test_shipped_configurations_load(path: Path) -> None:
     settings = load(path, environ={}).settings

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from assistant.config import Settings, load
 from tests.bench import (
     choice,
+    dataset,
     engine,
     evaluation,
     index,
     ingestion,
     injection,
+    memory,
     scale,
     service,
     tuning,
@@ -25,12 +27,14 @@ SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "index": index.measure,
     "engine": engine.measure,
     "ingestion": ingestion.measure,
+    "memory": memory.measure,
     "scale": scale.measured,
     "service": service.measure,
     "injection": injection.measure,
     "tuning": tuning.measure,
     "evaluation": evaluation.measure,
     "choice": choice.measure,
+    "dataset": dataset.measure,
 }
 
 

@@ -149,8 +149,8 @@ def page() -> Iterator[str]:
         opened, started = (min(column) for column in zip(*times, strict=True))
         yield (
             f"  opened in Chromium, table built: {opened.wall - started.wall:.2f} s beyond an "
-            f"empty page's {started.wall:.2f} s, {opened.processor - started.processor:.2f} processor "
-            f"seconds beyond its {started.processor:.2f} (best of {LOADS})"
+            f"empty page's {started.wall:.2f} s, {opened.processor - started.processor:.2f} "
+            f"processor seconds beyond its {started.processor:.2f} (best of {LOADS})"
         )
 
 

@@ -20,19 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
-from numpy.typing import NDArray
 
 from assistant.config import Settings, load
 from assistant.workspace import Workspace
-from ingest.document import Chunk, Document
 from ingest.embed import Embedder, SentenceTransformerEmbedder
 from ingest.files import find_files
-from ingest.index import Index
 from ingest.model_file import resolve
 from ingest.openvino_embedder import OpenVinoEmbedder
-from ingest.registry import Registry
-from ingest.stores.chroma import ChromaVectors
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = ROOT / "examples" / "tarnfell" / "questions.jsonl"
@@ -40,7 +34,6 @@ DOCUMENTS = ROOT / "examples" / "tarnfell" / "documents"
 FILES = 300
 ROUNDS = 3
 SMALL_FILES = 10_000
-CHUNKS = (1_000, 100_000)
 
 
 def sentences() -> list[str]:
@@ -204,96 +197,11 @@ def again(settings: Settings, count: int = SMALL_FILES) -> Iterator[str]:
         )
 
 
-class Synthetic:
-    """Random unit vectors: what is measured is the memory of all the rest."""
-
-    name = backend = "synthetic"
-    max_tokens = 256
-
-    def __init__(self) -> None:
-        self._rng = np.random.default_rng(7)
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return rows of shape (len(texts), 384), L2 norm 1."""
-        rows = self._rng.standard_normal((len(texts), 384), dtype=np.float32)
-        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return unit
-
-    def tokenize(self, text: str) -> list[str]:
-        """Return the words of `text`."""
-        return text.split()
-
-
-def memory() -> Iterator[str]:
-    """Ingest documents of 20 chunks each, and tell the most memory that it took by then."""
-    from ingest.pipeline import Pipeline
-    from ingest.prepare import Parts, Threads
-
-    def read(content: bytes, **place: Any) -> Document:
-        text = content.decode()
-        return Document(
-            id=place["document_id"],
-            collection=place["collection"],
-            source=place["source"],
-            path=place["path"],
-            sha256="",
-            title=place["source"],
-            text=text,
-            blocks=(),
-            spans=(),
-            pages=None,
-            kind="txt",
-            metadata={},
-        )
-
-    def cut(document: Document) -> list[Chunk]:
-        size = len(document.text) // 20
-        return [
-            Chunk(
-                f"{document.id}{n:04}",
-                document.id,
-                document.collection,
-                document.source,
-                document.title,
-                (),
-                None,
-                n * size,
-                (n + 1) * size,
-                document.text[n * size : (n + 1) * size],
-                n,
-            )
-            for n in range(20)
-        ]
-
-    with tempfile.TemporaryDirectory() as place:
-        home, folder = Path(place) / "home", Path(place) / "docs"
-        home.mkdir(), folder.mkdir()
-        write_abstracts(folder, max(CHUNKS) // 20, words=400)
-        uploads = find_files([str(folder)])
-        index = Index(Registry(home / "s.sqlite"), ChromaVectors(home / "v"), Synthetic())
-        preparation = Threads(Parts(read, cut, index.embedder), readers=2)
-        pipeline = Pipeline(index, preparation, max_file_mb=50)
-        process = psutil.Process()
-        done = 0
-        for chunks in CHUNKS:
-            began = time.perf_counter()
-            tally = pipeline.run(uploads[done : chunks // 20], collection="default")
-            took = time.perf_counter() - began
-            done = chunks // 20
-            yield (
-                f"{chunks} chunks in the index: {process.memory_info().rss / 1e6:.0f} MB resident, "
-                f"of which 384 float32 a chunk are {chunks * 384 * 4 / 1e6:.0f} MB in Chroma's "
-                f"graph; {tally.chunks / took:.0f} chunks/s stored"
-            )
-        index.close()
-
-
 def measure(settings: Settings) -> Iterator[str]:
     """Yield all lines."""
     yield from against_stock(settings)
     yield from backends(settings)
     yield from again(settings)
-    yield from memory()
 
 
 if __name__ == "__main__":
@@ -302,7 +210,6 @@ if __name__ == "__main__":
         "stock": lambda: against_stock(given),
         "backends": lambda: backends(given),
         "again": lambda: again(given, int(sys.argv[2]) if len(sys.argv) > 2 else SMALL_FILES),
-        "memory": memory,
     }
     for result in parts[sys.argv[1]]() if len(sys.argv) > 1 else measure(given):
         sys.stdout.write(result + "\n")

@@ -30,7 +30,7 @@ DIMENSION, LATENT, CENTRES = 384, 32, 2000
 VOCABULARY, WORDS = 30_000, 60
 BATCH = 5000
 """Chunks of a document, and vectors stored at once."""
-QUERIES, LIMIT = 100, 30
+QUESTIONS, LIMIT = 100, 30
 COLLECTION, SMALL = "default", "small"
 """The second gets one chunk in a hundred: a tenant among larger ones."""
 
@@ -109,10 +109,10 @@ def _document(name: str, collection: str) -> Document:
     )  # fmt: skip
 
 
-def measure(index: Index, words: Vocabulary, folder: Path, size: int) -> Iterator[str]:
-    """Yield the lines for an index of `size` chunks."""
-    rows = words.rows(QUERIES, seed=7_777_777)
-    questions = [f"{text} q{n}" for n, text in enumerate(words.texts(QUERIES, 7_777_778, words=5))]
+def measure(index: Index, words: Vocabulary, folder: Path, size: int, asked: int) -> Iterator[str]:
+    """Yield the lines for an index of `size` chunks, from `asked` questions."""
+    rows = words.rows(asked, seed=7_777_777)
+    questions = [f"{text} q{n}" for n, text in enumerate(words.texts(asked, 7_777_778, words=5))]
     index.embedder = Prepared(dict(zip(questions, rows, strict=True)))
     retriever = Retriever(index, candidates=LIMIT, rrf_k=10, sentences=0)
     database = sqlite3.connect(folder / "state.sqlite")
@@ -180,10 +180,10 @@ def _widths(
     index: Index, found: object, words: Vocabulary, rows: NDArray[np.float32], size: int
 ) -> Iterator[str]:
     """Yield recall and time by how widely the graph is searched, against comparing with all."""
-    best = np.full((QUERIES, LIMIT), -2.0, dtype=np.float32)
-    names = np.zeros((QUERIES, LIMIT), dtype=np.int64)
+    best = np.full((len(rows), LIMIT), -2.0, dtype=np.float32)
+    names = np.zeros((len(rows), LIMIT), dtype=np.int64)
     for start in range(0, size, BATCH):
-        near = rows @ words.rows(BATCH, seed=start).T  # (QUERIES, BATCH)
+        near = rows @ words.rows(BATCH, seed=start).T  # (questions, BATCH)
         both = np.concatenate([best, near], axis=1)
         all_names = np.concatenate(
             [names, np.broadcast_to(np.arange(start, start + BATCH), near.shape)], axis=1
@@ -199,7 +199,7 @@ def _widths(
             hit = index.vectors.search(row, collection=COLLECTION, limit=LIMIT)
             times.append((time.perf_counter() - began) * 1000)
             hits += len({int(n.chunk_id[1:], 16) for n in hit} & set(truth.tolist()))
-        recall = hits / (QUERIES * LIMIT)
+        recall = hits / (len(rows) * LIMIT)
         yield f"  ef_search {width:<10}{_spread(times)}   recall@{LIMIT} {recall:.4f}"
     found.modify(configuration={"hnsw": {"ef_search": 200}})  # type: ignore[attr-defined]
 
@@ -213,7 +213,9 @@ def _disk(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 1_000_000
 
 
-def scale(folder: Path, sizes: Sequence[int], *, minutes: float = 1e9) -> Iterator[str]:
+def scale(
+    folder: Path, sizes: Sequence[int], *, minutes: float = 1e9, asked: int = QUESTIONS
+) -> Iterator[str]:
     """Yield the lines for an index in `folder` that grows to each of `sizes` chunks."""
     words = Vocabulary()
     registry = Registry(folder / "state.sqlite")
@@ -228,7 +230,7 @@ def scale(folder: Path, sizes: Sequence[int], *, minutes: float = 1e9) -> Iterat
         if not whole:
             yield f"stopped before {size:,} chunks; run it again to go on"
             break
-        yield from measure(index, words, folder, size)
+        yield from measure(index, words, folder, size, asked)
     index.close()
 
 
@@ -244,9 +246,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--minutes", type=float, default=1e9, help="stop building after these")
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="asked at each size")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    for result in scale(args.folder, args.sizes, minutes=args.minutes):
+    for result in scale(args.folder, args.sizes, minutes=args.minutes, asked=args.questions):
         sys.stdout.write(result + "\n")
         sys.stdout.flush()
 

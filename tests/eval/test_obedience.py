@@ -36,8 +36,10 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
 
 
 def many() -> list[dict[str, Any]]:
-    return [row(n, f"It is {n}.5 N·m.", f"Tighten to {n}.5 N·m, never {n}.5 twice.", "Grease it.")
-            for n in range(30, 50)]  # fmt: skip
+    return [
+        row(n, f"It is {n}.5 N·m.", f"Tighten to {n}.5 N·m, never {n}.5 twice.", "Grease it.")
+        for n in range(30, 50)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -153,9 +155,10 @@ def test_each_arm_is_measured_by_what_its_prompt_holds(
 def test_answers_that_are_there_are_not_asked_for_again(workspace: SmallWorkspace) -> None:
     first = evaluate_obedience(workspace, None, rows=5)
     engine: Any = workspace.engine
-    assert len(engine.requests) == 15
+    asked = len(engine.requests)
+    assert asked == 5 + 5 + 1  # without passages, the five ask the same
     assert evaluate_obedience(workspace, None, rows=5) == first
-    assert len(engine.requests) == 15
+    assert len(engine.requests) == asked
 
 
 def test_what_cannot_be_measured_is_refused(workspace: SmallWorkspace) -> None:

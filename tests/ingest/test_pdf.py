@@ -49,6 +49,50 @@ def test_a_table_has_its_header_in_every_row(ruled: bool) -> None:
     ) in document.text
 
 
+@pytest.mark.parametrize("bold", [True, False])
+def test_a_table_that_goes_on_overleaf_keeps_its_header(bold: bool) -> None:
+    text = read(long_table(headers=1, bold=bold)).text
+    rows = [line for line in text.splitlines() if line.startswith("Part: ")]
+    assert rows == [f"Part: Seal {n}; Made of: rubber {n}" for n in range(120)]
+
+
+def test_a_header_that_is_printed_on_every_page_is_no_row() -> None:
+    text = read(long_table(headers=3, bold=True)).text
+    assert text.count("Part: Seal") == 120
+    assert "Part: Part" not in text
+
+
+def test_a_table_below_another_one_overleaf_keeps_its_own_header() -> None:
+    """Bold, though its columns are as wide."""
+    file = FPDF()
+    for names in (("Part", "Made of"), ("Code", "Meaning")):
+        file.add_page()
+        rows(file, [names], bold=True)
+        rows(file, [(f"{names[0]} {n}", f"what {n} is") for n in range(40)])
+    text = read(bytes(file.output())).text
+    assert "Part: Part 39; Made of: what 39 is" in text
+    assert "Code: Code 0; Meaning: what 0 is" in text
+
+
+def rows(file: FPDF, cells: list[tuple[str, str]], *, bold: bool = False) -> None:
+    file.set_font("helvetica", "B" if bold else "", 10)
+    for row in cells:
+        for cell in row:
+            file.cell(60, 6, cell, border=1)
+        file.ln()
+
+
+def long_table(*, headers: int, bold: bool) -> bytes:
+    """Return a PDF of three pages with a table, whose header the first `headers` of them have."""
+    file = Running()
+    for page in range(3):
+        file.add_page()
+        if page < headers:
+            rows(file, [("Part", "Made of")], bold=bold)
+        rows(file, [(f"Seal {n}", f"rubber {n}") for n in range(page * 40, page * 40 + 40)])
+    return bytes(file.output())
+
+
 def test_a_cell_of_several_lines_is_one_cell() -> None:
     file = FPDF()
     file.add_page()

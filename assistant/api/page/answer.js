@@ -39,7 +39,8 @@ function marker(citation) {
 function withMarkers(element, text, citations) {
   for (const part of text.split(/(\[\d{1,2}\])/)) {
     const cited = citations.find(({ marker: number }) => part === `[${number}]`);
-    element.append(cited ? marker(cited) : part);
+    // A marker stays with the word before it.
+    element.append(cited ? marker(cited) : part.replace(/ $/, "\u00a0"));
   }
   return element;
 }
@@ -52,7 +53,7 @@ function titled(key) {
 // An answer in the house format: its sentence first, lists as lists, the rest under its names.
 function showHouse(target, house, citations) {
   const lead = withMarkers(make("p", "", "lead"), house.answer, citations);
-  for (const citation of citations) lead.append(" ", marker(citation));
+  for (const citation of citations) lead.append("\u00a0", marker(citation));
   target.append(lead);
   for (const [key, value] of Object.entries(house)) {
     const nothing = value === "" || value === null || (Array.isArray(value) && value.length === 0);

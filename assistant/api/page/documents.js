@@ -3,7 +3,7 @@
 import { showCollections } from "./ask.js";
 import { call } from "./client.js";
 import { at, button, counted, make, problemBox, sure } from "./element.js";
-import { JobLine, showJobs } from "./jobs.js";
+import { JobLine, named, showJobs } from "./jobs.js";
 import { read } from "./reader.js";
 
 let known = [];
@@ -14,8 +14,9 @@ function documentItem(doc) {
   const title = doc.title || doc.source;
   const words = make("div");
   const amount = [doc.pages ? counted(doc.pages, "page") : "", counted(doc.chunks, "passage")];
-  const place = [doc.source, ...amount, doc.error || ""].filter(Boolean).join(" · ");
-  words.append(button(title, "name", () => read(doc)), make("small", place));
+  const place = [doc.source, ...amount].filter(Boolean).join(" · ");
+  words.append(button(title, "name", () => read(doc)));
+  words.append(doc.error ? make("small", `${doc.source} · ${doc.error}`, "bad") : make("small", place));
   item.append(words);
   if (mayAdd) {
     const remove = button("Delete", "quiet small", () => removed(doc, title));
@@ -68,7 +69,7 @@ async function upload(files) {
   const form = new FormData();
   if (at("collection").value) form.append("collection", at("collection").value);
   for (const file of files) form.append("files", file);
-  const line = new JobLine(files.length === 1 ? files[0].name : counted(files.length, "file"));
+  const line = new JobLine(named(files.map((file) => file.name), files.length));
   at("jobs").prepend(line.element);
   at("jobs-part").hidden = false;
   try {

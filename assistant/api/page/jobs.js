@@ -1,7 +1,7 @@
 // Jobs: what goes on after its request was answered, and how far it is.
 
 import { call, eventsOf, Problem, send } from "./client.js";
-import { at, make, problemBox } from "./element.js";
+import { at, counted, make, problemBox } from "./element.js";
 
 const ENDED = ["done", "failed"];
 const lines = new Map(); // by the job's id: a job has one line, whoever began it
@@ -22,7 +22,7 @@ export class JobLine {
     this.title = make("span", title, "name");
     this.bar = make("progress");
     this.bar.setAttribute("aria-label", title);
-    this.words = make("p", "Sending …", "hint");
+    this.words = make("div", "Sending …", "hint");
     this.words.setAttribute("role", "status");
     this.element.append(this.title, this.bar, this.words);
   }
@@ -71,12 +71,18 @@ export class JobLine {
   }
 }
 
+// The first few names say more than a number.
+export function named(files, total) {
+  const first = files.slice(0, 3).join(", ");
+  if (!first) return counted(total, "file");
+  return total > 3 ? `${first} and ${total - 3} more` : first;
+}
+
 function titleOf(job) {
   const result = job.result || {};
   if (result.report) return `Evaluation, ${when(job.created)}`;
   const files = (result.files || []).map((file) => file.source);
-  const amount = `${job.progress.total} file${job.progress.total === 1 ? "" : "s"}`;
-  return `${files.length === 1 ? files[0] : amount} into ${job.collection}, ${when(job.created)}`;
+  return `${named(files, job.progress.total)} into ${job.collection}, ${when(job.created)}`;
 }
 
 // Lists the last jobs, and goes on following those that run. False where the key may not.

@@ -10,14 +10,15 @@ function pieces(document, quote, whole) {
   const letters = Array.from(document.text);
   const from = whole || !quote ? 0 : Math.max(0, quote.start - AROUND);
   const to = whole ? letters.length : Math.min(letters.length, (quote ? quote.end : 0) + AROUND);
-  const leaves = pageStarts(document.chunk_list).filter(({ start }) => start >= from && start < to);
+  const leaves = signs(document.chunk_list).filter(({ start }) => start >= from && start < to);
   const cuts = new Set([from, to, ...leaves.map((leaf) => leaf.start)]);
   if (quote) cuts.add(quote.start).add(quote.end);
   const places = [...cuts].filter((place) => place >= from && place <= to).sort((a, b) => a - b);
   const found = [];
   places.slice(0, -1).forEach((start, n) => {
     const leaf = leaves.find((one) => one.start === start);
-    if (leaf) found.push(make("span", `Page ${leaf.page}`, "leaf"));
+    if (leaf && leaf.page) found.push(make("span", leaf.page, "leaf"));
+    if (leaf && leaf.heading) found.push(make("strong", leaf.heading, "heading"));
     const text = letters.slice(start, places[n + 1]).join("");
     const inside = quote && start >= quote.start && start < quote.end;
     found.push(inside ? make("mark", text) : text);
@@ -25,14 +26,17 @@ function pieces(document, quote, whole) {
   return { found, partial: from > 0 || to < letters.length };
 }
 
-function pageStarts(chunks) {
-  const starts = [];
-  let last = null;
-  for (const { page, start } of chunks) {
-    if (page !== null && page !== last) starts.push({ page, start });
-    last = page;
+// Where a page or a section begins: the text itself holds no headings.
+function signs(chunks) {
+  const found = [];
+  let last = { page: null, heading: "" };
+  for (const { page, heading, start } of chunks) {
+    const turned = page !== null && page !== last.page ? `Page ${page}` : "";
+    const opened = heading !== last.heading ? heading : "";
+    if (turned || opened) found.push({ start, page: turned, heading: opened });
+    last = { page, heading };
   }
-  return starts;
+  return found;
 }
 
 function show(document, quote, whole = false) {

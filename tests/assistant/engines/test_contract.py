@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +16,7 @@ from assistant.engines.ollama import OllamaEngine
 from assistant.engines.ollama_models import OllamaModels, push_base
 from assistant.engines.openai import OpenAIEngine
 from assistant.prompt import Passage, Turn, build_messages
-from ingest.errors import EngineError, EngineUnavailableError
+from ingest.errors import EngineError, EngineUnavailableError, UsageError
 from ingest.model_file import fetch, sha256_of
 from tests.fakes import ScriptedEngine
 from tests.ollama_server import PREFIX, OllamaServer
@@ -199,6 +199,16 @@ class TestEmbedded(ModelContract):
         )
         yield engine
         engine.close()
+
+    @pytest.mark.parametrize(
+        "schema", [{"enum": []}, {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}]
+    )
+    def test_a_schema_that_makes_no_grammar_is_the_callers_mistake(
+        self, engine: Engine, schema: dict[str, Any]
+    ) -> None:
+        with pytest.raises(UsageError, match="cannot be made into a grammar"):
+            generate(engine, Request(QUESTION, max_tokens=8, schema=schema))
+        assert "b, c" in generate(engine, Request(QUESTION, max_tokens=24))[0].lower()
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def browser() -> Iterator[Browser]:
     binary = shutil.which("chromium") or shutil.which("chromium-browser")
     if binary is None:
         pytest.skip("no chromium: .ci/packages installs it (apt-get install chromium)")
-    expect.set_options(timeout=25_000)
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         # Without a sandbox of its own, so that it runs as root in a container; it loads our page.
         browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
@@ -157,7 +157,7 @@ def open_page(browser: Browser, tuned_site: Site) -> Iterator[Open]:
 
     def start(site: Site = tuned_site, path: str = "/", **options: Any) -> Page:
         context = browser.new_context(**{"viewport": WIDE, **options})
-        context.set_default_timeout(25_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", note)

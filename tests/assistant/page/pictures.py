@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 DOCS = Path(__file__).parents[3] / "docs"
 QUESTION = "What do I tighten the gearbox screws on the Wimble 280 to after changing the seal?"
@@ -21,7 +21,7 @@ def ask(page: Page, mode: str, answers: int) -> None:
     page.locator(f"input[name=mode][value={mode}]").check()
     page.locator("#question").fill(QUESTION)
     page.locator("#send").click()
-    page.wait_for_function("n => document.querySelectorAll('.feedback').length === n", arg=answers)
+    expect(page.locator(".feedback")).to_have_count(answers, timeout=PATIENCE_MS)
     page.locator("#question").blur()
 
 

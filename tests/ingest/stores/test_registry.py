@@ -262,18 +262,50 @@ def test_a_job_is_begun_once_whoever_looks(registry: Registry) -> None:
     assert (jobs.next(), jobs.files(job.id), jobs.unfinished()) == (None, [], set())
 
 
-def test_a_newer_schema_is_refused(open_registry: Open, place: Path | str) -> None:
-    open_registry().close()
+def set_version(place: Path | str, version: int) -> None:
     if isinstance(place, Path):
         with sqlite3.connect(place) as connection:
-            connection.execute("PRAGMA user_version = 99")
+            connection.execute(f"PRAGMA user_version = {version}")
         connection.close()
     else:
         engine = create_engine(place.replace("postgresql", "postgresql+pg8000", 1))
         with engine.begin() as connection:
-            connection.execute(text("UPDATE schema_version SET version = 99"))
+            connection.execute(text(f"UPDATE schema_version SET version = {version}"))
         engine.dispose()
-    with pytest.raises(StoreError, match=f"has schema 99; this version reads up to {VERSION}"):
+
+
+def test_a_newer_schema_is_refused_and_left_as_it_is(
+    open_registry: Open, place: Path | str
+) -> None:
+    first = open_registry()
+    put(first, "a", "pump")
+    first.close()
+    set_version(place, 99)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"has schema 99; this version reads up to {VERSION}"):
+            open_registry()
+    set_version(place, VERSION)
+    assert found(open_registry(), "pump") == ["a-0"]
+
+
+def test_an_older_schema_is_brought_forward_with_all_it_holds(
+    open_registry: Open, place: Path | str
+) -> None:
+    first = open_registry()
+    put(first, "a", "pump")
+    job = Jobs(first.engine).add("default", total=1)
+    with first.engine.begin() as connection:
+        connection.execute(text("DROP TABLE job_files"))  # it came after version 2
+    first.close()
+    set_version(place, 2)
+    again = open_registry()
+    assert found(again, "pump") == ["a-0"]
+    jobs = Jobs(again.engine)
+    assert jobs.interrupt() == 1
+    assert jobs.get(job.id).status == "failed"
+    again.close()
+    set_version(place, VERSION + 1)  # what it was made from is not what it is now
+    with pytest.raises(StoreError, match=f"has schema {VERSION + 1}"):
         open_registry()
 
 
