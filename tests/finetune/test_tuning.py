@@ -21,7 +21,7 @@ from finetune.merge import read_pairs
 from finetune.processes import Processes
 from finetune.recipe import TrainRecipe
 from finetune.train import Progress, Watch
-from finetune.tuning import foresee, tune
+from finetune.tuning import foresee, plan, tune
 from ingest.errors import (
     ConflictError,
     DiskFullError,
@@ -189,7 +189,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on_from_it(
 def test_a_run_that_does_not_fit_is_refused_before_it_starts(tmp_path: Path) -> None:
     huge = tiny_plan(tmp_path)
     config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
-    wide = {"hidden_size": 16384, "intermediate_size": 65536, "num_hidden_layers": 80}
+    wide = {"hidden_size": 131072, "intermediate_size": 524288}
     (tmp_path / "model" / "config.json").write_text(json.dumps({**config, **wide}))
     store = AdapterStore(tmp_path / "adapters")
     with pytest.raises(OutOfMemoryError, match=r"(?s)MB are free.*micro_batch.*--ignore-memory"):
@@ -269,7 +269,10 @@ def test_recomputing_activations_trains_the_same(tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_be_trained_says_why(tmp_path: Path) -> None:
-    tiny_plan(tmp_path)
+    planned = tiny_plan(tmp_path)
+    absent = planned.recipe.model_copy(update={"weights": "hf:nobody/nothing"})
+    with pytest.raises(MissingModelError, match=r"(?s)not on this machine.*hf download nobody/no"):
+        plan(absent, planned.dataset, planned.base)
     for file in (tmp_path / "model").glob("chat_template*"):
         file.unlink()
     with pytest.raises(UsageError, match="no chat template"):
@@ -278,9 +281,6 @@ def test_a_model_that_cannot_be_trained_says_why(tmp_path: Path) -> None:
     changed = {**json.loads(path.read_text(encoding="utf-8")), "model_type": "nonesuch"}
     path.write_text(json.dumps(changed), encoding="utf-8")
     with pytest.raises(UsageError, match="cannot be fine-tuned.*nonesuch"):
-        tiny_plan(tmp_path)
-    path.unlink()
-    with pytest.raises(MissingModelError, match=r"(?s)not on this machine.*hf download"):
         tiny_plan(tmp_path)
 
 
