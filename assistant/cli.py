@@ -54,7 +54,9 @@ COMMANDS = {
     "restore": Command("assistant.commands.restore", "a backup becomes the workspace", "", True),
     "mcp": Command("assistant.commands.mcp", "search, ask and ingest as tools (MCP)", "mcp"),
     "keys": Command("assistant.commands.keys", "access keys of the service, and its audit log"),
-    "dataset": Command("finetune.dataset_command", "build a training data set", "finetune", True),
+    "dataset": Command(
+        "finetune.dataset_command", "build, check, split, compare training data", "finetune", True
+    ),
     "finetune": Command("finetune.command", "train an adapter", "finetune", True),
     "adapters": Command("finetune.adapters_command", "check, deploy, promote adapters", "finetune"),
     "calibrate": Command(

@@ -10,7 +10,7 @@ from typing import Any
 from finetune.dataset import WHOLE, Content, Dataset, write_dataset
 from finetune.harvest import Report, harvest, kind_of
 from finetune.recipe import Recipe
-from finetune.rows import House, Retrieve, Rows, build_rows
+from finetune.rows import House, Retrieve, Rows, build_rows, lot
 from finetune.sources.source import Desk, Harvest, SourceRecipe
 from finetune.split import Split, split_by_document
 from finetune.ticket import Ticket, read_tickets
@@ -102,8 +102,10 @@ def build_from_sources(
             if review
             else "Look at what was dropped, and why.",
         )
-    if recipe.data.max_rows:
-        rows = rows[: recipe.data.max_rows]
+    if recipe.data.max_rows and len(rows) > recipe.data.max_rows:
+        # By lot, or the last source would be the one that is left out.
+        chosen = sorted(rows, key=lambda e: lot(recipe.data.seed, e.line()))
+        rows = chosen[: recipe.data.max_rows]
     sources = [_source_facts(source, gathered[source.title]) for source in recipe.source]
     content = Content(
         recipe.name,

@@ -122,12 +122,12 @@ def _finding(
 
 
 def _clean(subject: Subject) -> str:
-    compared = [name for name in ("train", "validation", "test") if subject.side(name)]
-    parts = ["the sides " + ", ".join(compared)] if len(compared) > 1 else []
+    sides = [name for name in ("train", "validation", "test") if subject.side(name)]
+    compared = sides if len(sides) > 1 else ["the rows"]
     if subject.questions:
-        parts.append(f"{len(subject.questions)} evaluation questions")
-    if subject.passages is not None:
-        parts.append("the index")
-    if not parts:
-        return "Nothing to compare with: the rows are undivided; no questions were named."
-    return f"No question is in two of: the rows to learn from, {', '.join(parts)}."
+        compared.append(f"{len(subject.questions)} evaluation questions")
+    if subject.passages is not None and sides:
+        compared.append("the index")
+    if len(compared) == 1:
+        return "Nothing to compare with: the rows are undivided, and no questions were named."
+    return f"No question stands in two of these: {', '.join(compared)}."
