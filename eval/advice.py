@@ -6,7 +6,9 @@ seen to lose or its interval ends below five points, and *unclear* otherwise.
 
 1. An arm that gave fewer than nine answers in ten leaves everything unclear.
 2. Adding retrieval is `combined` minus `finetuned`; adding tuning is `combined` minus `rag`.
-   Both worth it: both. One worth it: that one; the other is ruled out or left open.
+   Both worth it: both. One worth it: that one, where the other is ruled out, or where it is worth
+   it against `base` on its own as well; the other is left open then. What gains only on top of a
+   step that is unclear is not advised alone.
 3. Neither worth it: whichever of `rag` and `finetuned` is alone worth it against `base`, retrieval
    first, because documents can be changed without training. Neither: neither.
 4. Any other case: the data do not tell.
@@ -159,9 +161,9 @@ def _choose(steps: _Steps, goal: str) -> tuple[Choice, str]:
     )
     if (retrieval, tuning) == ("yes", "yes"):
         return "both", added
-    if retrieval == "yes":
+    if retrieval == "yes" and (tuning == "no" or worth(steps.rag) == "yes"):
         return "retrieve", f"{added} {_other('tuning', tuning)}"
-    if tuning == "yes":
+    if tuning == "yes" and (retrieval == "no" or worth(steps.finetuned) == "yes"):
         return "tune", f"{added} {_other('retrieval', retrieval)}"
     if (retrieval, tuning) == ("no", "no"):
         return _alone(steps, added)

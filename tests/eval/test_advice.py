@@ -211,3 +211,10 @@ def test_where_the_headline_does_not_tell_all_questions_are_heard_as_well() -> N
     assert "retrieval adds +30 points" in advice.reasons[-1]
     still = replace(both, comparisons=heldout + few.comparisons)
     assert "Over all" not in " ".join(advise(still).reasons)
+
+
+def test_what_gains_only_on_top_of_an_unclear_step_is_not_advised_alone() -> None:
+    assert advised(UNCLEAR, YES, finetuned=UNCLEAR).choice == "unclear"
+    assert advised(YES, UNCLEAR, rag=UNCLEAR).choice == "unclear"
+    assert advised(UNCLEAR, YES, finetuned=YES).choice == "tune"
+    assert advised(NO, YES, finetuned=UNCLEAR).choice == "tune"
