@@ -156,17 +156,17 @@ async def _crowd(url: str) -> tuple[list[float], Counter[int]]:
     codes: Counter[int] = Counter()
     numbers = itertools.count()
 
-    async def one(client: httpx.AsyncClient) -> None:
-        for _ in range(EACH):
-            began = time.perf_counter()
-            query = f"{QUESTIONS[0]} {next(numbers)}"
-            response = await client.post("/api/search", json={"query": query})
-            times.append(time.perf_counter() - began)
-            codes[response.status_code] += 1
+    async def one() -> None:
+        # Each has a connection of its own: a pool of two hundred is slower than the service.
+        async with httpx.AsyncClient(base_url=url, timeout=120, verify=False) as client:
+            for _ in range(EACH):
+                began = time.perf_counter()
+                query = f"{QUESTIONS[0]} {next(numbers)}"
+                response = await client.post("/api/search", json={"query": query})
+                times.append(time.perf_counter() - began)
+                codes[response.status_code] += 1
 
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=120) as client:
-        await asyncio.gather(*(one(client) for _ in range(CLIENTS)))
+    await asyncio.gather(*(one() for _ in range(CLIENTS)))
     return times, codes
 
 
