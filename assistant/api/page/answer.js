@@ -188,7 +188,7 @@ export class AnswerBox {
     else if (citations.length) this.mark(counted(citations.length, "source"), "good");
     else this.mark(retrieves ? "No passage bears this out" : "Not checked against documents", "warn");
     const seconds = (body.timings_ms.total / 1000).toFixed(1);
-    const parts = [`${seconds} s`, body.adapter ? `adapter ${body.adapter}` : "", body.model];
+    const parts = [`${seconds} s`, body.adapter ? `adapter ${body.adapter}` : "", body.model.split("/").pop()];
     if (body.evidence_dropped) parts.push(`${counted(body.evidence_dropped, "passage")} did not fit`);
     this.figures.textContent = parts.filter(Boolean).join(" · ");
     this.foot.replaceChildren(feedbackOn(body.request_id));

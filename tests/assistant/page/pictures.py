@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 DOCS = Path(__file__).parents[3] / "docs"
 QUESTION = "What do I tighten the gearbox screws on the Wimble 280 to after changing the seal?"
-PATIENCE_MS = 240_000  # four answers of a model on a busy machine
+PATIENCE_MS = 600_000  # four answers of a model on a busy machine
 
 
 def ask(page: Page, mode: str, answers: int) -> None:
