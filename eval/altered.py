@@ -36,8 +36,10 @@ class Altered:
     id: str
     question: str
     system: str
+    trained: tuple[Message, ...]
+    """The prompt as the row has it."""
     prompt: tuple[Message, ...]
-    """As the row has it, but for the values."""
+    """The same, but for the values."""
     values: dict[str, str]
     """What the trained answer says -> what the passages say now."""
     cluster: str
@@ -143,6 +145,7 @@ def _altered(row: dict[str, Any], seed: int) -> Altered | None:
         id=str(row["source"]),
         question=question,
         system=prompt[0].content,
+        trained=tuple(prompt),
         prompt=(*prompt[:-1], Message("user", content)),
         values=values,
         cluster=_title(passages, wanted[0]),

@@ -22,6 +22,8 @@ from ingest.errors import EngineError, UsageError
 Verdict = Literal["follows", "recalls", "neither"]
 ARMS = ("rag", "combined", "finetuned")
 """The base model and the adapter with altered passages; and the adapter without any."""
+CONTROL = "as_trained"
+"""The adapter with the passages of its training, and thus the most that can be asked of it."""
 ROWS = 80
 
 
@@ -59,7 +61,8 @@ def evaluate_obedience(
     with Cache(workspace.home / "cache" / "obedience.sqlite") as cache:
         answers = asyncio.run(_answers(workspace, adapter, chosen, cache))
     verdicts = {
-        arm: {row.id: verdict(answers[arm][row.id], row.values) for row in chosen} for arm in ARMS
+        arm: {row.id: verdict(said[row.id], row.values) for row in chosen}
+        for arm, said in answers.items()
     }
     if out is not None:
         _write(out, chosen, answers, verdicts)
@@ -70,6 +73,9 @@ def evaluate_obedience(
         "possible": len(possible),
         "documents": len(set(clusters.values())),
         "obedience": {arm: _shares(verdicts[arm], clusters, seed) for arm in ARMS},
+        "states_as_trained": asdict(
+            estimate(_values(verdicts[CONTROL], "recalls"), clusters, seed=seed)
+        ),
         "combined_minus_rag": asdict(
             difference(
                 _values(verdicts["combined"], "follows"),
@@ -105,6 +111,10 @@ def render(result: Mapping[str, Any]) -> str:
     for arm, found in result["obedience"].items():
         said = ", ".join(f"{kind} {share(found[kind])}" for kind in ("follows", "recalls"))
         lines.append(f"  {titles[arm]}: {said}")
+    lines.append(
+        "  adapter, passages as in training: states the trained value "
+        f"{share(result['states_as_trained'])}"
+    )
     change = result["combined_minus_rag"]
     lines.append(f"  follows, adapter minus base: {share(change)}")
     return "\n".join(lines)
@@ -115,12 +125,13 @@ async def _answers(
 ) -> dict[str, dict[str, str]]:
     """Return arm -> row -> answer; those that are kept are not asked for again."""
     limit = workspace.settings.voice_of(adapter.name).max_tokens
-    found: dict[str, dict[str, str]] = {arm: {} for arm in ARMS}
-    with Bar(len(ARMS) * len(rows)) as bar:
-        for arm in ARMS:  # an adapter is switched once an arm
+    found: dict[str, dict[str, str]] = {arm: {} for arm in (*ARMS, CONTROL)}
+    with Bar(len(found) * len(rows)) as bar:
+        for arm in found:  # the base model first, so that the adapter is switched on once
             file = None if arm == "rag" else adapter
             for row in rows:
-                prompt = row.bare if arm == "finetuned" else row.prompt
+                prompts = {"finetuned": row.bare, CONTROL: row.trained}
+                prompt = prompts.get(arm, row.prompt)
                 key = _key(workspace, file, prompt, limit)
                 kept = cache.get([key])
                 if key not in kept:
@@ -177,7 +188,8 @@ def _write(
     lines = []
     for row in rows:
         said = {
-            arm: {"answer": answers[arm][row.id], "verdict": verdicts[arm][row.id]} for arm in ARMS
+            arm: {"answer": answers[arm][row.id], "verdict": verdicts[arm][row.id]}
+            for arm in answers
         }
         line = {"id": row.id, "question": row.question, "values": row.values, **said}
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")

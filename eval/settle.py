@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant import __version__
-from assistant.adapter import Adapter
+from assistant.adapter import AUTO, Adapter
 from assistant.strength import Calibration, read_calibration
 from assistant.workspace import Workspace
 from eval.assistants import WorkspaceAssistants
@@ -17,7 +17,7 @@ from eval.leaks import Search, find_leaks
 from eval.plan import Plan
 from eval.question import Question, check_documents, read_questions, sample
 from eval.recipe import Arm, Recipe, read_examples
-from ingest.errors import DataError
+from ingest.errors import ConfigError, DataError
 
 ENGINE_KEYS = {"kind", "url", "served_name", "model", "context_tokens"}
 
@@ -95,7 +95,15 @@ def _questions(
 def _adapter(recipe: Recipe, arm: Arm, assistants: WorkspaceAssistants) -> Adapter:
     """Return the adapter of a tuned arm; refuse one that misfits its model or prompt."""
     workspace = assistants.workspace(arm)
-    adapter = workspace.adapters.get(arm.adapter or recipe.adapter)
+    named = arm.adapter or recipe.adapter or workspace.settings.answer.adapter
+    if named == AUTO:
+        raise ConfigError(
+            f"Arm {arm.name!r} is to have the adapter 'auto', and arms are compared by what they "
+            "have: name one.",
+            hint='adapter = "house" in the recipe or the arm; `groundtune eval choice` measures '
+            "the choice.",
+        )
+    adapter = workspace.adapters.get(named or None)
     workspace.check_fit(adapter)
     return adapter
 

@@ -18,7 +18,7 @@ from finetune.split import split_by_document
 from finetune.ticket import Ticket, read_tickets
 from tests.bench.commands import TARNFELL, groundtune, say
 
-ARMS = ("base", "rag", "finetuned", "combined")
+ARMS = ("base", "finetuned", "combined")
 AIMS = {"format": 0.98, "terms": 0.95}
 
 

@@ -110,3 +110,11 @@ def test_a_recipe_reads_every_setting_of_an_arm(tmp_path: Path) -> None:
     path.write_text('questions = "q"\n[[arm]]\nname = "a"\nmode = "base"\ntop_k = 3\n')
     with pytest.raises(ConfigError, match="mode 'base' retrieves nothing"):
         read_recipe(path)
+
+
+def test_arms_are_not_compared_with_an_adapter_that_the_question_chooses(
+    rig: Rig, recipe: Callable[..., Recipe]
+) -> None:
+    asked = recipe(Arm(name="combined", mode="combined"), adapter="auto")
+    with pytest.raises(ConfigError, match="name one"):
+        evaluate(asked, rig, now=NOW)

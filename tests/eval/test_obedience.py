@@ -147,6 +147,7 @@ def test_each_arm_is_measured_by_what_its_prompt_holds(
     assert arms["combined"]["follows"]["mean"] == 1
     assert arms["finetuned"]["follows"]["mean"] == 0
     assert result["combined_minus_rag"]["mean"] == 1
+    assert result["states_as_trained"]["mean"] == 1
     assert "adapter, altered passages: follows 1.00" in render(result)
     lines = (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0])["combined"]["verdict"] == "follows"
@@ -156,7 +157,7 @@ def test_answers_that_are_there_are_not_asked_for_again(workspace: SmallWorkspac
     first = evaluate_obedience(workspace, None, rows=5)
     engine: Any = workspace.engine
     asked = len(engine.requests)
-    assert asked == 5 + 5 + 1  # without passages, the five ask the same
+    assert asked == 5 + 5 + 5 + 1  # without passages, the five ask the same
     assert evaluate_obedience(workspace, None, rows=5) == first
     assert len(engine.requests) == asked
 
