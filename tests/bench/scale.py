@@ -64,7 +64,8 @@ class Vocabulary:
 class Prepared:
     """An embedder that knows the vectors of the questions already: embedding is not measured."""
 
-    name, max_tokens = "prepared", 256
+    name = backend = "prepared"
+    max_tokens = 256
 
     def __init__(self, rows: dict[str, NDArray[np.float32]]) -> None:
         self._rows = rows
