@@ -160,6 +160,8 @@ class RemoteWorkspace(AbstractContextManager["RemoteWorkspace"]):
     def prune(self, folders: Sequence[Path], collection: str) -> int:
         """Remove the documents whose files are gone from `folders`; return how many."""
         named = [str(folder.absolute()) for folder in folders if folder.is_dir()]
+        if not named:
+            return 0  # nothing is below a file
         body = {"collection": collection, "folders": named}
         deleted: int = self._call("POST", "/api/documents/prune", json=body)["deleted"]
         return deleted

@@ -116,7 +116,11 @@ def against_stock(settings: Settings) -> Iterator[str]:
             with Workspace(changed) as workspace:
                 workspace.__dict__["embedder"] = embedder
                 ours.append(workspace.pipeline.run(uploads, collection="default").seconds)
-                texts = [c.context for page in workspace.registry.pages(9999) for c in page]
+                texts = [
+                    c.context
+                    for page in workspace.registry.pages("default", size=9999)
+                    for c in page
+                ]
             alone.append(seconds(embedder.embed, texts))
             torch.append(seconds(plain.embed, texts))
             try:
@@ -154,7 +158,11 @@ def backends(settings: Settings) -> Iterator[str]:
         Workspace(settings.model_copy(update={"home": Path(place)})) as workspace,
     ):
         workspace.pipeline.run(find_files([str(DOCUMENTS)]), collection="default")
-        texts = [chunk.context for page in workspace.registry.pages(9999) for chunk in page]
+        texts = [
+            chunk.context
+            for page in workspace.registry.pages("default", size=9999)
+            for chunk in page
+        ]
     questions = [json.loads(line)["question"] for line in QUESTIONS.open(encoding="utf-8")]
     exact, asked = made[0].embed(texts), made[0].embed(questions)
     best = np.argsort(-(asked @ exact.T), axis=1)[:, :10]

@@ -89,7 +89,8 @@ def grow(kind: str, place: Path) -> Iterator[str]:
     """Ingest into a store of one kind; yield a line at each size."""
     with ExitStack() as stack:
         home, folder = place / "home", place / "docs"
-        home.mkdir(), folder.mkdir()
+        for made in (home, folder):
+            made.mkdir()
         write_abstracts(folder, SIZES[-1] // EACH, words=400)
         uploads = find_files([str(folder)])
         server = None

@@ -64,7 +64,8 @@ class Vocabulary:
 class Prepared:
     """An embedder that knows the vectors of the questions already: embedding is not measured."""
 
-    name, max_tokens = "prepared", 256
+    name = backend = "prepared"
+    max_tokens = 256
 
     def __init__(self, rows: dict[str, NDArray[np.float32]]) -> None:
         self._rows = rows
@@ -114,7 +115,7 @@ def measure(index: Index, words: Vocabulary, folder: Path, size: int, asked: int
     rows = words.rows(asked, seed=7_777_777)
     questions = [f"{text} q{n}" for n, text in enumerate(words.texts(asked, 7_777_778, words=5))]
     index.embedder = Prepared(dict(zip(questions, rows, strict=True)))
-    retriever = Retriever(index, candidates=LIMIT, rrf_k=10, sentences=0)
+    retriever = Retriever(index, candidates=LIMIT, dense_weight=0.7, sentences=0)
     database = sqlite3.connect(folder / "state.sqlite")
     assert isinstance(index.vectors, ChromaVectors)
     found = index.vectors.collection(COLLECTION)
@@ -163,12 +164,13 @@ def _interleaved(
 ) -> list[list[float]]:
     """Return each work's milliseconds for each question; they take turns, warmed up."""
     times: list[list[float]] = [[] for _ in works]
-    for question in (*questions[:5], *questions):
+    warm = questions[:5]
+    for question in (*warm, *questions):
         for work, spent in zip(works, times, strict=True):
             began = time.perf_counter()
             work(question)
             spent.append((time.perf_counter() - began) * 1000)
-    return [spent[5:] for spent in times]
+    return [spent[len(warm) :] for spent in times]
 
 
 def _spread(times: Sequence[float]) -> str:

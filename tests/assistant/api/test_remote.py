@@ -101,8 +101,22 @@ def test_what_is_gone_from_a_folder_is_pruned_through_the_server(
     assert remote.prune([shelf], collection) == 1
     assert set(listed(remote, shelf)) == {"dog.md", "elsewhere.md", "sent.md"}
     assert remote.prune([shelf], collection) == 0
+    assert remote.prune([shelf / "dog.md"], collection) == 0
     hits = remote.search("cat", k=9, collection=collection)["hits"]
     assert "cat.md" not in {hit["source"] for hit in hits}
+
+
+def test_files_of_one_name_in_two_folders_are_two_documents(
+    remote: RemoteWorkspace, tmp_path: Path
+) -> None:
+    paths = [tmp_path / folder / "same.md" for folder in "ab"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(f"# Same\n\nIt lies in {path.parent.name}.", encoding="utf-8")
+    for added in (2, 0):
+        tally = remote.ingest(find_files([str(path) for path in paths]), "twins")
+        assert (tally["added"], tally["unchanged"]) == (added, 2 - added)
+    assert len(remote.documents("twins")["documents"]) == 2
 
 
 def test_a_folder_that_the_server_does_not_see_is_not_pruned(
