@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from assistant.workspace import Workspace
+from assistant.workspace import Workspace, schema_of
 from finetune.answer_format import AnswerFormat
 from finetune.base_model import load_tokenizer, training_folder
 from finetune.check.finding import Row, Subject, read_rows
@@ -28,7 +28,7 @@ class Terms:
     questions: Path | None = None
     """Evaluation questions, JSONL."""
     schema: dict[str, Any] | None = None
-    """The format of answers; None takes the assistant's own, if it has one."""
+    """The format of answers; None takes that of the voice of the data set's name, if it has one."""
     patterns: Sequence[str] = ()
 
 
@@ -48,13 +48,14 @@ def examine(
         MissingModelError: the base model is not on this machine.
     """
     rows = read_rows(dataset.files, dataset.sides)
+    schema = terms.schema or schema_of(workspace.settings.voice_of(dataset.name))
     if tokenizer is None:
         folder = training_folder(workspace.model_file, workspace.base_sha256)
         tokenizer = load_tokenizer(folder)
     indexed = terms.collection in workspace.registry.collections()
     subject = Subject(
         rows,
-        AnswerFormat(terms.schema or workspace.schema, terms.patterns),
+        AnswerFormat(schema, terms.patterns),
         lengths=TokenLengths(tokenizer),
         window=terms.window,
         use=terms.use,
