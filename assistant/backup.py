@@ -280,7 +280,7 @@ def unpack(archive: Path, folder: Path) -> dict[str, Any]:
                 raise _damaged(archive, "its end is missing")
             listed: dict[str, str] = json.load(found)
     except OSError as error:
-        if isinstance(error, tarfile.TarError | EOFError) or error.strerror is None:
+        if error.strerror is None:  # gzip's own
             raise _damaged(archive, str(error)) from None
         if error.filename and Path(error.filename) != archive:
             raise StoreError(f"{error.filename} cannot be written: {error.strerror}.") from None
