@@ -14,7 +14,8 @@ from typing import Any
 from assistant.config import Settings
 from assistant.engines.engine import Engine, Message, Piece, Request
 from assistant.workspace import Workspace
-from ingest.errors import EngineError, EngineUnavailableError, GroundtuneError, UsageError
+from ingest.cluster import connect
+from ingest.errors import EngineError, EngineUnavailableError, GroundtuneError
 from ingest.extras import require
 
 
@@ -37,14 +38,7 @@ class Cluster(AbstractContextManager["Cluster"]):
             UsageError: there is no such cluster.
         """
         self._make = make
-        self._ray = require("ray", extra="scale")
-        try:
-            self._ray.init(address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"There is no Ray cluster at {address!r}: {error}",
-                hint="Start one with: ray start --head; or leave --ray out.",
-            ) from None
+        self._ray = connect(address)
 
     def workers(self, threads: int) -> tuple[int, int]:
         """Return how many workers there is room for, and the processors of each.

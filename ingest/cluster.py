@@ -4,6 +4,7 @@ Ray runs a task again, elsewhere, when the machine that had it is gone, so the i
 that a single process would have made.
 """
 
+import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import cache
@@ -19,6 +20,29 @@ TASK_BYTES = 8_000_000
 """A task is this many files or bytes: enough to embed in bulk, and little to do again."""
 RETRIES = 10
 """How many machines may be lost under one task."""
+CONNECT_S = 5.0
+
+
+def connect(address: str) -> Any:
+    """Connect to the Ray cluster at `address`, `auto` or `host:port`; return the module `ray`.
+
+    Raises:
+        UsageError: there is no such cluster.
+        MissingExtraError: Ray is not installed.
+    """
+    ray = require("ray", extra="scale")
+    host, _, port = address.rpartition(":")
+    try:
+        if host and port.isdigit():  # Ray itself would try for minutes
+            place = host.rpartition("/")[2].strip("[]"), int(port)
+            socket.create_connection(place, timeout=CONNECT_S).close()
+        ray.init(address, log_to_driver=False, logging_level="ERROR")
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"There is no Ray cluster at {address!r}: {error}",
+            hint="Start one with: ray start --head; or leave --ray out.",
+        ) from None
+    return ray
 
 
 class RayCluster:
@@ -42,14 +66,7 @@ class RayCluster:
             UsageError: there is no such cluster.
             GroundtuneError: the cluster is gone. What was stored is kept.
         """
-        ray = require("ray", extra="scale")
-        try:
-            ray.init(self._address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"There is no Ray cluster at {self._address!r}: {error}",
-                hint="Start one with: ray start --head; or leave --ray out.",
-            ) from None
+        ray = connect(self._address)
         try:
             # In a list, so that a task gets the reference, the same for all tasks of this run.
             make = [ray.put(self._make)]

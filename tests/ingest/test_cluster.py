@@ -95,13 +95,14 @@ def test_a_cluster_that_loses_a_node_makes_the_same_index(cluster: Any, tmp_path
         index.close()
 
 
-def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["nonsense://x", "127.0.0.1:1", "127.0.0.1:99999"])
+def test_a_cluster_that_is_not_there_is_named(address: str, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     from ingest.cluster import RayCluster
 
     index = opened(tmp_path)
     (tmp_path / "a.md").write_text("# A\n\nText.", encoding="utf-8")
-    pipeline = Pipeline(index, RayCluster("nonsense://x", partial(make, tmp_path)), max_file_mb=1)
+    pipeline = Pipeline(index, RayCluster(address, partial(make, tmp_path)), max_file_mb=1)
     with pytest.raises(UsageError, match="no Ray cluster"):
         pipeline.run(find_files([str(tmp_path / "a.md")]), collection="default")
     index.close()
