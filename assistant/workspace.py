@@ -4,9 +4,7 @@ This is the only place that knows which class stands behind which setting. Heavy
 when they are first used, so that listing documents loads no language model.
 """
 
-import json
 import logging
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 from assistant.access import OWNER, Access
 from assistant.adapter import Adapter, AdapterStore, check_fit
+from assistant.answer_schema import schema_of
 from assistant.assistant import Assistant, Contract, Voice, Voices
 from assistant.chat_template import read_chat_template
 from assistant.choice import Chooser
@@ -31,7 +30,7 @@ from assistant.strength import fingerprint as evidence_fingerprint
 from ingest.chunk import Chunker
 from ingest.embed import CachedEmbedder, Embedder
 from ingest.embedding_model import EmbeddingModel, check_model, identify, remembered
-from ingest.errors import ConfigError, NotFoundError
+from ingest.errors import NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
 from ingest.openvino_embedder import choose_embedder
@@ -396,35 +395,3 @@ def make_parts(
 def open_workspace(settings: Settings, *, shared: bool = False) -> Workspace:
     """Return the workspace at `settings.home`; `shared` where several processes serve it."""
     return Workspace(settings, shared=shared)
-
-
-def schema_of(voice: VoiceSettings) -> dict[str, Any] | None:
-    """Return the format of a voice's answers, if it has one.
-
-    Raises:
-        ConfigError: as `read_schema` does.
-    """
-    return None if voice.schema_file is None else read_schema(voice.schema_file)
-
-
-def read_schema(path: Path) -> dict[str, Any]:
-    """Read a JSON schema.
-
-    Raises:
-        ConfigError: no such file, not JSON, or not a schema.
-    """
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
-    try:
-        schema: Any = json.loads(path.read_text(encoding="utf-8"))
-        Draft202012Validator.check_schema(schema)
-    except OSError as error:
-        raise ConfigError(f"The schema {path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise ConfigError(f"The schema {path} is not JSON: {error}.") from None
-    except SchemaError as error:
-        raise ConfigError(f"{path} is not a JSON schema: {error.message}.") from None
-    if not isinstance(schema, Mapping):
-        raise ConfigError(f"{path} is not a JSON schema of an object.")
-    return dict(schema)

@@ -50,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     questions_command.add_arguments(
         actions.add_parser("questions", help="draft, review, import and check questions")
     )
+    _add_measures(actions)
+    open_ = actions.add_parser("open", help="show a report in the browser and print its path")
+    open_.add_argument("run", metavar="RUN", help="a report folder, its name, or 'latest'")
+
+
+def _add_measures(actions: Any) -> None:
+    """Add what measures one part: search, the choice of an adapter, its obedience."""
     retrieval_ = actions.add_parser(
         "retrieval", help="score search on a labelled collection in the BEIR layout"
     )
@@ -74,8 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     obedience_.add_argument("--out", type=Path, metavar="FILE", help="keep the answers, JSONL")
     for action in (choice_, obedience_):
         action.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw")
-    open_ = actions.add_parser("open", help="show a report in the browser and print its path")
-    open_.add_argument("run", metavar="RUN", help="a report folder, its name, or 'latest'")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:

@@ -96,14 +96,8 @@ def evaluate(
     )
     manifest = {
         **inputs,
-        "run": plan.fingerprint(),
-        "recipe": recipe.model_dump(mode="json"),
-        "questions": len(plan.questions),
-        "answers": len(outcomes),
-        "answers_from_cache": sum(outcome.cached for outcome in outcomes),
+        **_facts(recipe, plan, outcomes),
         "seconds": round(time.perf_counter() - started, 1),
-        "python": platform.python_version(),
-        "packages": _versions(),
     }
     report = Report(
         title="What retrieval and tuning are worth",
@@ -119,14 +113,30 @@ def evaluate(
         judgements=judgements,
     )
     reports = workspace.home / "reports"
-    folder = out or reports / f"{now.strftime(STAMP)}-{plan.fingerprint()}"
+    return _written(report, out or reports / f"{now.strftime(STAMP)}-{plan.fingerprint()}")
+
+
+def _facts(recipe: Recipe, plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "run": plan.fingerprint(),
+        "recipe": recipe.model_dump(mode="json"),
+        "questions": len(plan.questions),
+        "answers": len(outcomes),
+        "answers_from_cache": sum(outcome.cached for outcome in outcomes),
+        "python": platform.python_version(),
+        "packages": _versions(),
+    }
+
+
+def _written(report: Report, folder: Path) -> dict[str, Any]:
+    """Write the report; return its place and its numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = write_report(report, folder)
     written = json.loads(paths[JSON].read_text(encoding="utf-8"))
     return {
         "report": str(folder),
         "html": str(paths[HTML]),
-        "unanswered": sum(summary.failed.values()),
+        "unanswered": sum(report.summary.failed.values()),
         "summary": written["summary"],
         "sentences": written["sentences"],
     }

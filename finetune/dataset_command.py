@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from assistant.answer_schema import read_schema
 from assistant.config import Settings, explain
-from assistant.workspace import open_workspace, read_schema
+from assistant.workspace import open_workspace
 from finetune.check.fix import mend
 from finetune.check.report import as_text, write_report
 from finetune.dataset import Dataset, find_dataset, list_datasets

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from assistant.workspace import Workspace, schema_of
+from assistant.answer_schema import schema_of
+from assistant.workspace import Workspace
 from finetune.answer_format import AnswerFormat
 from finetune.base_model import load_tokenizer, training_folder
 from finetune.check.finding import Row, Subject, read_rows

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from assistant.workspace import read_schema
+from assistant.answer_schema import read_schema
 from finetune.answer_format import AnswerFormat
 from finetune.example import Example
 from finetune.grounding import SUPPORTED, support

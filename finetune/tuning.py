@@ -259,9 +259,27 @@ def tune(
     )
     if not processes.lead:
         return None
+    adapter = _put_in(store, planned, outcome, expected, folder=folder, now=now, model=model)
+    shutil.rmtree(folder, ignore_errors=True)
+    return adapter
+
+
+def _put_in(
+    store: AdapterStore,
+    planned: Plan,
+    outcome: Outcome,
+    expected: Estimate,
+    *,
+    folder: Path,
+    now: datetime,
+    model: Any,
+) -> Adapter:
+    """Make the adapter of a run that has ended, and give it its name."""
+    name = planned.recipe.name
     part = folder / "adapter"
-    version = store.next_version(recipe.name)
-    head = {"name": recipe.name, "version": version, "created": now.isoformat(timespec="seconds")}
+    version = store.next_version(name)
+    target = store.folder / name / version
+    head = {"name": name, "version": version, "created": now.isoformat(timespec="seconds")}
     with room_for(part):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
@@ -272,18 +290,17 @@ def tune(
             **_facts(planned, outcome, expected, made),
             "run": run_id(folder),
         }
-        for name in (METRICS, SAMPLES):
-            if (folder / name).is_file():
-                shutil.copy(folder / name, part / name)
+        for file in (METRICS, SAMPLES):
+            if (folder / file).is_file():
+                shutil.copy(folder / file, part / file)
         if (folder / "tensorboard").is_dir():
             shutil.copytree(folder / "tensorboard", part / "tensorboard")
         draw_losses(outcome, part / "losses.png")
         write_page(manifest, outcome, part)
         (part / "README.md").write_text(adapter_card(manifest), encoding="utf-8")
         write_manifest(part, manifest)
-        part.rename(versions / version)
-    shutil.rmtree(folder, ignore_errors=True)
-    return Adapter(recipe.name, version, versions / version, manifest)
+        part.rename(target)
+    return Adapter(name, version, target, manifest)
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

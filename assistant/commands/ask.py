@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from assistant.answer import MODES
+from assistant.answer_schema import read_schema
 from assistant.commands.desk import open_desk
 from assistant.commands.search import add_scope, check_question
 from assistant.config import Settings
 from assistant.filters import parse_filters
-from assistant.workspace import read_schema
 from ingest.errors import NotFoundError, TooLargeError, UsageError
 
 
