@@ -53,7 +53,7 @@ def serve_alone(
     place: Place,
     listener: socket.socket,
     ready: Callable[[], None],
-    evaluate: Callable[[], Evaluate],
+    evaluate: Callable[[], Evaluate] | None,
 ) -> None:
     """Serve in this process until it is interrupted; calls `ready` once it answers."""
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -70,7 +70,7 @@ def serve_together(
     place: Place,
     listener: socket.socket,
     ready: Callable[[], None],
-    evaluate: Callable[[], Evaluate],
+    evaluate: Callable[[], Evaluate] | None,
     *,
     workers: int,
 ) -> None:
@@ -118,7 +118,7 @@ def _work(
     place: Place,
     listener: socket.socket,
     started: Flag,
-    evaluate: Callable[[], Evaluate],
+    evaluate: Callable[[], Evaluate] | None,
 ) -> None:
     """Be a worker: what ends it comes from the process that began it, not from the keyboard."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -141,7 +141,7 @@ def _serve(
     place: Place,
     listener: socket.socket,
     ready: Callable[[], None],
-    evaluate: Callable[[], Evaluate],
+    evaluate: Callable[[], Evaluate] | None,
     *,
     shared: bool,
 ) -> None:

@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long open answers may go on once it is told to stop (default: %(default)g)",
     )
+    parser.set_defaults(beside=None)  # the command line sets it
 
 
 def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 sys.stderr.flush()
 
             place = Place(args.host, public, own_key, args.grace)
-            evaluate = partial(_evaluator, args.beside)
+            evaluate = None if args.beside is None else partial(_evaluator, args.beside)
             if args.workers == 1:
                 serve_alone(settings, place, listener, ready, evaluate)
             else:
