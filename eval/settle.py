@@ -34,9 +34,10 @@ def settle(
     records = workspace.registry.documents(recipe.collection)
     done = [record for record in records if record.status == "done"]
     index = hashlib.sha256("\n".join(sorted(f"{r.source} {r.sha256}" for r in done)).encode())
+    read = _read(recipe, {record.source for record in done}, workspace.home)
     adapters = {a.name: _adapter(recipe, a, assistants) for a in recipe.arm if a.tuned}
     tuned = list({adapter.reference: adapter for adapter in adapters.values()}.values())
-    questions, leaks = _questions(recipe, {record.source for record in done}, tuned, workspace.home)
+    questions, leaks = _asked(recipe, read, tuned, workspace.home)
     rests_on = {
         arm.name: _rests_on(
             arm, assistants, adapters.get(arm.name), index.hexdigest(), recipe.collection
@@ -69,18 +70,27 @@ def settle(
     return plan, inputs
 
 
-def _questions(
-    recipe: Recipe, known: set[str], adapters: Sequence[Adapter], home: Path
-) -> tuple[list[Question], Search]:
-    """Return the questions to ask, and what the search for leaks among all of them found.
+def _read(recipe: Recipe, known: set[str], home: Path) -> list[Question]:
+    """Return the questions of a recipe.
 
     Raises:
-        DataError: a question is wrong, names an unknown document, leaked, or was calibrated on.
+        DataError: a question is wrong, names an unknown document, or was calibrated on.
     """
     questions = read_questions(recipe.questions)
     check_documents(questions, known, f"collection {recipe.collection!r}")
     if any(arm.retrieves for arm in recipe.arm):
         refuse_fitted(questions, read_calibration(home, recipe.collection))
+    return questions
+
+
+def _asked(
+    recipe: Recipe, questions: list[Question], adapters: Sequence[Adapter], home: Path
+) -> tuple[list[Question], Search]:
+    """Return the questions to ask, and what the search for leaks among all of them found.
+
+    Raises:
+        DataError: a question, or every one, was trained on.
+    """
     leaks = find_leaks(questions, adapters, home)
     if recipe.leaks == "refuse":
         leaks.refuse()

@@ -135,7 +135,7 @@ def test_jobs_that_wait_go_into_the_backup_and_on_after_it(tmp_path: Path) -> No
         jobs, uploads = Jobs(workspace.registry.engine), Uploads(workspace.home / "uploads")
         job = jobs.add("default", total=1)
         uploads.receive(io.BytesIO(PUMP), job.id, 0, max_bytes=1000)
-        jobs.submit(job.id, ["sculpin.md"])
+        jobs.submit(job.id, ["sculpin.md"], [None])
         write_backup(workspace, path)
     home = tmp_path / "again"
     home.mkdir()
