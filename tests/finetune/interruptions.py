@@ -45,6 +45,8 @@ def forked(work: Callable[[], None], **environment: str) -> int:
     if child:
         return child
     os.environ.update(environment)
+    # PyTorch makes its threads anew at the first call after a fork, and fails if two come at once.
+    torch.set_num_threads(1)
     code = 1
     try:
         work()
