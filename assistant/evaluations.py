@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -94,15 +95,14 @@ class Evaluations:
             raise ConflictError(
                 "An evaluation is running already.", hint="Start the next one when it has ended."
             )
-        try:
+        with ExitStack() as unstarted:
+            unstarted.callback(self._one.release)
             job = self._jobs.add(order.collection, total=order.answers)
             self._thread = threading.Thread(
                 target=self._run, args=(evaluate, order, job, loop), name="evaluation", daemon=True
             )
             self._thread.start()
-        except BaseException:
-            self._one.release()
-            raise
+            unstarted.pop_all()  # the thread gives it back
         return job
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ The judge is shown a question, an answer and what belongs to it, by the same pro
 and is not told which arm answered. A score that it fails to give is `unscored` with a reason.
 """
 
+import asyncio
 import hashlib
 import json
 import math
@@ -159,7 +160,7 @@ def _ragas_llm(engine: Engine, max_tokens: int, temperature: float, seed: int) -
 
     class EngineLLM(_class("ragas.llms.base", "InstructorBaseRagasLLM")):  # type: ignore[misc]
         def generate(self, prompt: str, response_model: Any) -> Any:
-            raise NotImplementedError("ragas asks asynchronously here")
+            return asyncio.run(self.agenerate(prompt, response_model))
 
         async def agenerate(self, prompt: str, response_model: Any) -> Any:
             import pydantic

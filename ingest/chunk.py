@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ingest.cut import Cutter, Piece
+from ingest.cut import CountTokens, Cutter, Piece
 from ingest.document import Chunk, Document, Span
-from ingest.tokens import CountTokens
 
 RESERVE = 4  # [CLS] and [SEP], and the newlines between title, headings and text
 SMALLEST_BUDGET = 16
@@ -25,7 +24,6 @@ class Chunker:
         chunk_tokens: int,
         chunk_overlap: int,
         max_tokens: int,
-        count: CountTokens | None = None,
     ) -> None:
         """Cut to `chunk_tokens`; with title and headings a chunk never exceeds `max_tokens`.
 
@@ -34,9 +32,8 @@ class Chunker:
             chunk_tokens: longest chunk.
             chunk_overlap: tokens that neighbours share where structure gives no place to cut.
             max_tokens: what the embedding model reads; more would be cut silently.
-            count: counts the tokens of many texts at once, where that is quicker.
         """
-        self._count = count or (lambda texts: [len(tokenize(text)) for text in texts])
+        self._count: CountTokens = lambda texts: [len(tokenize(text)) for text in texts]
         self._cutter = Cutter(self._count, overlap=chunk_overlap)
         self._chunk_tokens = chunk_tokens
         self._max_tokens = max_tokens

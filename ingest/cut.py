@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ingest.document import Span
-from ingest.tokens import CountTokens
+
+CountTokens = Callable[[Sequence[str]], Sequence[int]]
+"""Returns one number a text: its tokens, special tokens left out."""
 
 CHARS_PER_TOKEN = 12
 """A token counts for so many characters at most: some models make one token of a word they do not

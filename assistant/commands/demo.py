@@ -34,7 +34,9 @@ FAST_QUESTIONS = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "--fast", action="store_true", help="a few training steps and questions: minutes, no proof"
+        "--fast",
+        action="store_true",
+        help="a few training steps, questions and arms: minutes, no proof",
     )
     parser.add_argument(
         "--examples", type=Path, metavar="DIR", help="default: examples/tarnfell of the checkout"
@@ -72,8 +74,10 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     _say(5, "After tuning: all four arms", "groundtune ask QUESTION --mode combined")
     _ask_all(demo, MODES)
     _say(6, "The arms become a report", "groundtune eval run examples/tarnfell/eval.toml")
-    limit = ["--limit", str(FAST_QUESTIONS if args.fast else FULL_QUESTIONS)]
-    evaluation = _step([*shared, "eval", "run", str(examples / "eval.toml"), *limit], home)
+    asked = ["--limit", str(FULL_QUESTIONS)]
+    if args.fast:
+        asked = ["--limit", str(FAST_QUESTIONS), "--arms", ",".join(MODES)]
+    evaluation = _step([*shared, "eval", "run", str(examples / "eval.toml"), *asked], home)
     return {
         "report": evaluation["report"],
         "html": evaluation["html"],

