@@ -139,10 +139,9 @@ class Intake:
         left = [file for file in files if file.result is None]
         by_source = {file.source: file for file in left}
 
-        def through(result: FileResult) -> None:
-            result = self._kept(job, by_source[result.source], result)
-            results[result.source] = result
-            self._jobs.through(job.id, result, done=len(results))
+        def through(name: str, result: FileResult) -> None:
+            results[name] = self._kept(job, by_source[name], result)
+            self._jobs.through(job.id, name, results[name], done=len(results))
 
         tally = self._pipeline.run(
             self._handed_out(job, left, lambda: len(results)),

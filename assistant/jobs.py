@@ -196,13 +196,13 @@ class Jobs:
                 for row in connection.execute(query)
             ]
 
-    def through(self, job_id: str, result: FileResult, *, done: int) -> None:
-        """Note what became of a file, and that `done` files are through."""
-        this = (FILES.c.job_id == job_id) & (FILES.c.source == result.source)
+    def through(self, job_id: str, source: str, result: FileResult, *, done: int) -> None:
+        """Note what became of the file that was given as `source`, and that `done` are through."""
+        this = (FILES.c.job_id == job_id) & (FILES.c.source == source)
         told = json.dumps(asdict(result), ensure_ascii=False)
         with self._engine.begin() as connection:
             connection.execute(update(FILES).where(this).values(result=told))
-            _change(connection, job_id, status="running", done=done, current=result.source)
+            _change(connection, job_id, status="running", done=done, current=source)
 
     def progress(self, job_id: str, *, done: int, current: str | None) -> None:
         """Note how far a job is."""

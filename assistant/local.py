@@ -103,7 +103,7 @@ class LocalWorkspace:
         tally = pipeline.run(
             uploads,
             collection=collection,
-            on_file=lambda _: on_progress(next(through), len(uploads)),
+            on_file=lambda *_: on_progress(next(through), len(uploads)),
         )
         audit = Audit(self._workspace.registry.engine)
         audit.note("ingest", f"{len(uploads)} files", collection=collection)

@@ -14,6 +14,10 @@ from ingest.known import Known, Verdict
 from ingest.prepare import Batch, Preparation, Work
 from ingest.tally import FileResult, Tally
 
+OnFile = Callable[[str, FileResult], None]
+"""Gets the source that a file was handed in as, and what became of it. The two differ where a known
+file is handed in from another folder: its document keeps its source."""
+
 
 class Pipeline:
     """Takes files into an index; each is whole or not there."""
@@ -28,7 +32,7 @@ class Pipeline:
         uploads: Iterable[Upload],
         *,
         collection: str,
-        on_file: Callable[[FileResult], None] = lambda result: None,
+        on_file: OnFile = lambda name, result: None,
     ) -> Tally:
         """Ingest `uploads`; what cannot be read is listed and noted, and the rest goes on.
 
@@ -67,13 +71,14 @@ class _Run:
         index: Index,
         collection: str,
         max_file_mb: int,
-        on_file: Callable[[FileResult], None],
+        on_file: OnFile,
     ) -> None:
         self.tally = Tally()
         self._index = index
         self._collection = collection
         self._max_file_mb = max_file_mb
         self._on_file = on_file
+        self._names: dict[str, str] = {}  # of the files that are read, by their documents
         self._known = Known(collection, index.registry.entries(collection))
 
     def sift(self, uploads: Iterable[Upload]) -> Iterator[Work]:
@@ -91,13 +96,14 @@ class _Run:
             else:
                 if verdict is None:
                     twice = "Another file of this run has the same name."
-                    self._through(FileResult(upload.source, "failed", error=twice))
+                    self._through(upload.source, FileResult(upload.source, "failed", error=twice))
                 elif verdict.read:
+                    self._names[verdict.id] = upload.source
                     yield self._work(verdict, content, sha256)
                 else:
                     if verdict.placed:
                         self._index.move(verdict.id, source=verdict.source, path=verdict.path)
-                    self._through(FileResult(verdict.source, verdict.outcome))
+                    self._through(upload.source, FileResult(verdict.source, verdict.outcome))
 
     def store(self, batch: Batch) -> None:
         """Store what was prepared."""
@@ -107,9 +113,11 @@ class _Run:
             self._index.put([(done.document, done.chunks) for done in batch.done])
         for failed in batch.failed:
             self._index.fail(failed)
-            self._through(FileResult(failed.source, "failed", error=failed.error))
+            result = FileResult(failed.source, "failed", error=failed.error)
+            self._through(self._names.pop(failed.id), result)
         for done in batch.done:
-            self._through(FileResult(done.document.source, done.outcome, len(done.chunks)))
+            result = FileResult(done.document.source, done.outcome, len(done.chunks))
+            self._through(self._names.pop(done.document.id), result)
 
     def _content(self, upload: Upload) -> bytes:
         limit = self._max_file_mb * 1_000_000
@@ -137,8 +145,8 @@ class _Run:
         document_id = self._known.id_of(upload)
         source, path = upload.source, upload.path
         self._index.fail(Failed(document_id, self._collection, source, path, sha256, error))
-        self._through(FileResult(source, "failed", error=error))
+        self._through(source, FileResult(source, "failed", error=error))
 
-    def _through(self, result: FileResult) -> None:
+    def _through(self, name: str, result: FileResult) -> None:
         self.tally.note(result)
-        self._on_file(result)
+        self._on_file(name, result)

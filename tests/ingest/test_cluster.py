@@ -71,7 +71,7 @@ def test_a_cluster_that_loses_a_node_makes_the_same_index(cluster: Any, tmp_path
     cluster.wait_for_nodes()
     through: list[FileResult] = []
 
-    def lose(result: FileResult) -> None:
+    def lose(_: str, result: FileResult) -> None:
         if len(through) == 10:
             cluster.remove_node(second, allow_graceful=False)
         through.append(result)

@@ -270,7 +270,11 @@ def test_each_file_is_told_of_once(index: Index, folder: Path) -> None:
     ingest(index, folder / "cat.md")
     (folder / "empty.md").write_bytes(b"")
     told: list[FileResult] = []
-    small_pipeline(index).run(find_files([str(folder)]), collection="default", on_file=told.append)
+    small_pipeline(index).run(
+        find_files([str(folder)]),
+        collection="default",
+        on_file=lambda _, result: told.append(result),
+    )
     assert sorted((r.source, r.outcome) for r in told) == [
         ("cat.md", "unchanged"),
         ("empty.md", "failed"),

@@ -88,6 +88,19 @@ def test_a_file_that_has_moved_keeps_its_id_through_the_server(
     assert listed(remote, shelf) == {"cat.md": before["cat.md"], "new/dog.md": before["dog.md"]}
 
 
+def test_a_file_of_a_folder_is_the_same_document_when_it_is_named_alone(
+    remote: RemoteWorkspace, tmp_path: Path
+) -> None:
+    path = tmp_path / "docs" / "manuals" / "a.md"
+    path.parent.mkdir(parents=True)
+    path.write_text("# A\n\nThe collar is tightened to 3 N·m.", encoding="utf-8")
+    assert remote.ingest(find_files([str(path.parent.parent)]), "default")["added"] == 1
+    assert remote.ingest(find_files([str(path)]), "default")["unchanged"] == 1
+    path.write_text("# A\n\nThe collar is tightened to 4 N·m.", encoding="utf-8")
+    assert remote.ingest(find_files([str(path)]), "default")["updated"] == 1
+    assert [d["source"] for d in remote.documents("default")["documents"]] == ["manuals/a.md"]
+
+
 def test_what_is_gone_from_a_folder_is_pruned_through_the_server(
     remote: RemoteWorkspace, shelf: Path, tmp_path: Path
 ) -> None:

@@ -253,7 +253,7 @@ def test_a_job_is_begun_once_whoever_looks(registry: Registry) -> None:
     seen = [jobs.next() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(jobs.claim, [one for one in seen if one is not None])) == 1
-    jobs.through(job.id, FileResult("b.md", "added", 3), done=1)
+    jobs.through(job.id, "b.md", FileResult("b.md", "added", 3), done=1)
     left = [(file.source, file.result is None) for file in jobs.files(job.id)]
     assert left == [("a.md", True), ("b.md", False)]
     jobs.release(job.id)
