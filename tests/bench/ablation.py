@@ -67,10 +67,14 @@ def _variant(name: str, steps: int, folder: Path) -> list[str]:
                 if found[metric]["mean"] is not None
             )
             lines.append(f"{name} {arm} {scope}: {shares}")
-    rows = str(OBEDIENCE_ROWS)
-    obeyed = groundtune("eval", "obedience", adapter, "--rows", rows)["obedience"]["combined"]
-    told = ", ".join(f"{kind} {share(obeyed[kind])}" for kind in ("follows", "recalls"))
-    lines.append(f"{name} combined, altered passages (n = {rows}): {told}")
+    if VARIANTS[name]["without_evidence"] < 1:  # else no row has passages that could be altered
+        rows = str(OBEDIENCE_ROWS)
+        obeyed = groundtune("eval", "obedience", adapter, "--rows", rows)["obedience"]
+        for arm in ("rag", "combined"):
+            told = ", ".join(
+                f"{kind} {share(obeyed[arm][kind])}" for kind in ("follows", "recalls")
+            )
+            lines.append(f"{name} {arm}, altered passages (n = {rows}): {told}")
     return lines
 
 
