@@ -53,6 +53,7 @@ def test_each_file_is_told_of_and_the_unchanged_are_counted(
     ]
     said = capsys.readouterr().err
     assert "files/s" in said
+    assert "ETA" in said
     assert "Passed over" not in said
     (docs / "cat.md").rename(docs / "kitten.md")
     (docs / "empty.md").unlink()
