@@ -140,7 +140,7 @@ def _bar(total: int) -> Iterator[Callable[[int, int], None]]:
                 return Text("ETA -:--:--")
             rate = task.completed / task.elapsed
             left = timedelta(seconds=math.ceil(task.remaining / rate)) if task.remaining else 0
-            return Text(f"{rate:.1f} files/s  ETA {left or '0:00:00'}")
+            return Text(f"{rate:.{1 if rate >= 1 else 2}f} files/s  ETA {left or '0:00:00'}")
 
     columns = (
         TextColumn("Ingesting"),
