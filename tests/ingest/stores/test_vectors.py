@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from llama_index.core.vector_stores import VectorStoreQuery
+from llama_index.vector_stores.chroma import ChromaVectorStore
 from numpy.typing import NDArray
 
 from ingest.document import Chunk
@@ -81,6 +83,16 @@ def test_vectors_of_any_dimension_come_back_as_they_were(store: Vectors, dimensi
     assert back == pytest.approx(rows[::-1], abs=1e-6)
     with pytest.raises(StoreError, match="has no vector of gone"):
         store.rows(["c1", "gone"], collection="default")
+
+
+def test_llamaindex_finds_its_nodes_in_a_chroma_folder(tmp_path: Path) -> None:
+    store = ChromaVectors(tmp_path)
+    rows = unit([1, 0], [0, 1])
+    store.add([chunk("a", document="one"), chunk("b", document="two")], rows)
+    theirs = ChromaVectorStore(store.collection("default"))
+    found = theirs.query(VectorStoreQuery(query_embedding=rows[1].tolist(), similarity_top_k=1))
+    assert [(node.node_id, node.ref_doc_id) for node in found.nodes or []] == [("b", "two")]
+    store.close()
 
 
 def test_adding_a_chunk_again_changes_nothing(store: Vectors) -> None:
