@@ -237,7 +237,8 @@ class ExplanationReply(Wire):
     bm25_rank: int | None
     bm25: float | None
     fused: float
-    """dense_weight * cosine / best cosine + (1 - dense_weight) * BM25 / best BM25."""
+    """Half dense_weight * cosine / best cosine + (1 - dense_weight) * BM25 / best BM25, half the
+    mean of 61 / (60 + rank) in both rankings."""
     dense_weight: float
     rerank: float | None
 

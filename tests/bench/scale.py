@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,14 @@ BATCH = 5000
 QUESTIONS, LIMIT = 100, 30
 COLLECTION, SMALL = "default", "small"
 """The second gets one chunk in a hundred: a tenant among larger ones."""
+
+
+class Spent(NamedTuple):
+    """Milliseconds of one search."""
+
+    clock: float
+    processor: float
+    """Of all threads; what other work on the machine touches least."""
 
 
 class Vocabulary:
@@ -148,8 +157,11 @@ def measure(index: Index, words: Vocabulary, folder: Path, size: int, asked: int
 
     yield f"{size:,} chunks: {_resident():,} MB resident, {_disk(folder):,} MB on disk"
     times = _interleaved([ours, raw, raw_dense, raw_words, filtered, tenant], questions)
-    ratio = statistics.median(times[0]) / statistics.median(times[1])
-    yield f"  search              {_spread(times[0])}   ratio of the medians to raw {ratio:.2f}"
+    ratios = " and ".join(
+        f"{statistics.median(one) / statistics.median(two):.2f}"
+        for one, two in zip(zip(*times[0], strict=True), zip(*times[1], strict=True), strict=True)
+    )
+    yield f"  search              {_spread(times[0])}   ratios of the medians to raw {ratios}"
     yield f"  raw Chroma + FTS    {_spread(times[1])}"
     yield f"  raw Chroma          {_spread(times[2])}"
     yield f"  raw FTS             {_spread(times[3])}"
@@ -161,21 +173,29 @@ def measure(index: Index, words: Vocabulary, folder: Path, size: int, asked: int
 
 def _interleaved(
     works: Sequence[Callable[[str], object]], questions: Sequence[str]
-) -> list[list[float]]:
-    """Return each work's milliseconds for each question; they take turns, warmed up."""
-    times: list[list[float]] = [[] for _ in works]
+) -> list[list[Spent]]:
+    """Return what each work takes for each question; they take turns, warmed up."""
+    times: list[list[Spent]] = [[] for _ in works]
     warm = questions[:5]
     for question in (*warm, *questions):
         for work, spent in zip(works, times, strict=True):
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             work(question)
-            spent.append((time.perf_counter() - began) * 1000)
+            spent.append(_since(began))
     return [spent[len(warm) :] for spent in times]
 
 
-def _spread(times: Sequence[float]) -> str:
-    p95 = statistics.quantiles(times, n=20)[-1]
-    return f"p50 {statistics.median(times):8.1f} ms   p95 {p95:8.1f} ms   n={len(times)}"
+def _since(began: tuple[float, float]) -> Spent:
+    clock, processor = began
+    return Spent((time.perf_counter() - clock) * 1000, (time.process_time() - processor) * 1000)
+
+
+def _spread(times: Sequence[Spent]) -> str:
+    clock, processor = (
+        f"p50 {statistics.median(column):8.1f} p95 {statistics.quantiles(column, n=20)[-1]:8.1f} ms"
+        for column in zip(*times, strict=True)
+    )
+    return f"{clock}   processor {processor}   n={len(times)}"
 
 
 def _widths(
@@ -197,9 +217,9 @@ def _widths(
         found.modify(configuration={"hnsw": {"ef_search": width}})  # type: ignore[attr-defined]
         times, hits = [], 0
         for row, truth in zip(rows, names, strict=True):
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             hit = index.vectors.search(row, collection=COLLECTION, limit=LIMIT)
-            times.append((time.perf_counter() - began) * 1000)
+            times.append(_since(began))
             hits += len({int(n.chunk_id[1:], 16) for n in hit} & set(truth.tolist()))
         recall = hits / (len(rows) * LIMIT)
         yield f"  ef_search {width:<10}{_spread(times)}   recall@{LIMIT} {recall:.4f}"
