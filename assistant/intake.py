@@ -15,7 +15,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from assistant.jobs import Job, JobFile, Jobs
+from assistant.pauses import loading
 from assistant.uploads import Uploads
+from ingest import cut
 from ingest.document import Record
 from ingest.errors import GroundtuneError
 from ingest.files import Upload
@@ -51,6 +53,7 @@ class Intake:
         self._lock = FileLock(home / LOCK, thread_local=False)
         self._awake = threading.Event()
         self._stopping = threading.Event()
+        self._loaded = False
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
 
     @property
@@ -134,6 +137,10 @@ class Intake:
             self._uploads.forget(job.id)
 
     def _run(self, job: Job) -> None:
+        if not self._loaded:
+            with loading():
+                cut.load()
+            self._loaded = True
         files = self._jobs.files(job.id)
         results = {file.source: file.result for file in files if file.result is not None}
         left = [file for file in files if file.result is None]

@@ -236,6 +236,30 @@ def test_a_body_over_a_megabyte_is_not_read(shared: Service, path: str) -> None:
     assert response.status_code == 413
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"question": "x", "mode": "base", "schema": {"enum": [' + "[]," * 300_000 + "[]]}}",
+        '{"question": "x", "mode": "base", "history": [' + "{}," * 300_000 + "{}]}",
+        '{"query": "x", "filters": {' + '"a":"b",' * 100_000 + '"c":"d"}}',
+    ],
+    ids=["lists", "objects", "texts"],
+)
+def test_a_body_of_very_many_values_is_not_looked_through(shared: Service, body: str) -> None:
+    headers = {"content-type": "application/json"}
+    path = "/api/search" if "query" in body else "/api/ask"
+    response = shared.client.post(path, content=body, headers=headers)
+    assert response.status_code == 413
+    assert "30,000 values" in response.json()["error"]["message"]
+
+
+def test_commas_and_brackets_in_a_text_are_no_values(shared: Service) -> None:
+    text = 'a,[{"b\\' * 900
+    turns = [{"question": text, "answer": text}] * 50
+    body = {"question": "x", "mode": "base", "history": turns}
+    assert shared.client.post("/api/ask", json=body).status_code == 200
+
+
 def test_headers_over_the_limit_are_refused(shared: Service) -> None:
     response = shared.client.get("/api/documents", headers={"X-Long": "x" * 17_000})
     assert response.status_code == 431

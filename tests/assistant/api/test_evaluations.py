@@ -161,6 +161,18 @@ def test_one_evaluation_runs_at_a_time_and_ends_with_the_service(tmp_path: Path)
         assert (job["status"], job["error"]) == ("failed", "interrupted")
 
 
+def test_one_evaluation_runs_at_a_time_whichever_worker_began_it(tmp_path: Path) -> None:
+    waits = Waits()
+    with serving(tmp_path, waits) as one, serving(tmp_path, waits) as other:
+        first = one.client.post("/api/evaluations", json=ORDER)
+        assert waits.begun.wait(10)
+        refused = other.client.post("/api/evaluations", json=ORDER)
+        assert (first.status_code, refused.status_code) == (202, 409)
+        assert "running already" in refused.json()["error"]["message"]
+    with serving(tmp_path, waits) as later:
+        assert later.client.post("/api/evaluations", json=ORDER).status_code == 202
+
+
 def test_an_admin_of_one_collection_evaluates_no_other(tmp_path: Path) -> None:
     with serving(tmp_path / "home", Waits()) as service:
         keys = Keys(service.workspace.registry.engine)

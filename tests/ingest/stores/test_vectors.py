@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ingest.document import Chunk
 from ingest.errors import MissingExtraError, StoreError
+from ingest.stores.apart import ApartVectors
 from ingest.stores.chroma import ChromaVectors
 from ingest.stores.qdrant import QdrantVectors
 from ingest.stores.vectors import Vectors, parts_of, store_name
@@ -40,9 +41,19 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
         store.close()
 
 
-@pytest.fixture
-def store(open_store: Open) -> Vectors:
-    return open_store()
+@pytest.fixture(params=[*STORES, "chroma folder apart"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vectors]:
+    index = uuid.uuid4().hex[:12]
+    store: Vectors
+    if request.param == "chroma folder apart":
+        store = ApartVectors(tmp_path / "vectors", index=index)
+    elif request.param == "chroma server":
+        store = ChromaVectors(request.getfixturevalue("chroma_url"), index=index)
+    else:
+        make = ChromaVectors if request.param == "chroma folder" else QdrantVectors
+        store = make(tmp_path, index=index)
+    yield store
+    store.close()
 
 
 def chunk(name: str, *, document: str = "d", collection: str = "default") -> Chunk:
