@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from eval.risk import RiskCoverage
 from eval.score import METRICS
 from eval.statistics import Estimate
+from eval.summary import COMPARED, Summary, pairs_of_interest
 from eval.verdict import percent, points
 
 STYLE = """
@@ -198,6 +199,18 @@ def risk_picture(curves: Mapping[str, RiskCoverage]) -> Markup:
                 )
             )
     return _svg(WIDTH, bottom + 52, "Risk against coverage", parts)
+
+
+def forest_rows(summary: Summary, metrics: Sequence[str] = COMPARED) -> list[Row]:
+    """Return the differences worth a picture: each arm against base, combined against the rest."""
+    pairs = pairs_of_interest(summary.arms, summary.modes)
+    rows = []
+    for metric in metrics:
+        for arm, against in pairs:
+            found = summary.compare(metric, arm, against)
+            if found is not None and (found.n or metric in COMPARED):
+                rows.append(Row(metric, f"{arm} − {against}", found))
+    return rows
 
 
 def forest_picture(rows: Sequence[Row], title: str) -> Markup:

@@ -52,6 +52,16 @@ PLANNED = (
 that looking at many other pairs does not make them harder to see."""
 ALL = "all"
 HELDOUT = "heldout"
+SLICE_TITLES = {
+    ALL: "All questions",
+    HELDOUT: "Documents that no training ticket touches",
+    "seen": "Documents that tickets touch, other facts",
+    "superseded": "A newer revision replaces the fact",
+    "two-documents": "The answer stands in two documents",
+    "unanswerable": "The documents do not say",
+    "style": "Nothing to look up: style only",
+    "other": "Other questions",
+}
 
 
 @dataclass(frozen=True, slots=True)
