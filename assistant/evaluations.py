@@ -13,11 +13,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from filelock import FileLock, Timeout
 
-from assistant.answer import Mode
 from assistant.jobs import Job, Jobs
 from assistant.pauses import loading
 from assistant.workspace import Workspace
@@ -27,6 +26,10 @@ LOCK = "evaluation.lock"
 
 log = logging.getLogger(__name__)
 
+ArmName = Literal["base", "rag", "finetuned", "combined", "rag_examples", "rag_schema"]
+ARMS: tuple[ArmName, ...] = get_args(ArmName)
+"""The standard arms of `eval`, by name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -34,16 +37,17 @@ class Order:
 
     questions: Sequence[Mapping[str, Any]]
     """As lines of a file of questions."""
-    modes: Sequence[Mode]
+    arms: Sequence[str] | None
+    """Some of `ARMS`; None compares all of them that the workspace can carry out."""
     collection: str
     limit: int | None = None
     adapter: str | None = None
 
     @property
     def answers(self) -> int:
-        """How many are wanted, if every question is one."""
+        """How many are wanted at most; the run knows which arms and questions there are."""
         asked = len(self.questions) if self.limit is None else min(self.limit, len(self.questions))
-        return asked * len(self.modes)
+        return asked * len(ARMS if self.arms is None else self.arms)
 
 
 class Evaluate(Protocol):
@@ -137,7 +141,7 @@ class Evaluations:
         def on_answer(done: int, total: int) -> None:
             if self._stopping.is_set():
                 raise StoppedError
-            self._jobs.progress(job.id, done=min(done, job.total), current=None)
+            self._jobs.progress(job.id, done=done, total=total, current=None)
 
         try:
             result = evaluate(self._workspace, order, loop=loop, on_answer=on_answer)

@@ -204,9 +204,12 @@ class Jobs:
             connection.execute(update(FILES).where(this).values(result=told))
             _change(connection, job_id, status="running", done=done, current=source)
 
-    def progress(self, job_id: str, *, done: int, current: str | None) -> None:
-        """Note how far a job is."""
-        self._set(job_id, status="running", done=done, current=current)
+    def progress(
+        self, job_id: str, *, done: int, current: str | None, total: int | None = None
+    ) -> None:
+        """Note how far a job is, and of how much, where that was not known at its start."""
+        known = {} if total is None else {"total": total}
+        self._set(job_id, status="running", done=done, current=current, **known)
 
     def finish(self, job_id: str, *, result: Mapping[str, Any], error: str | None = None) -> None:
         """Note what a job did; with an `error` it failed."""
