@@ -332,10 +332,10 @@ def test_a_nul_in_an_address_is_refused(shared: Service, path: str) -> None:
 
 @pytest.fixture
 def patient(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """A service that waits half a second for its clients, with one stream for each key."""
+    """A service that waits a second for its clients, with one stream for each key."""
     engine = ScriptedEngine(("x" * 10_000 + " ") * 800, context_tokens=10_000)
     sections: dict[str, Any] = {
-        "limits": {"silence_s": 0.5},
+        "limits": {"silence_s": 1},
         "security": {"streams": 1},
         "answer": {"max_tokens": 5_000},
     }
@@ -382,7 +382,7 @@ def test_a_body_that_trickles_is_given_up(patient: tuple[str, dict[str, str]]) -
 
 
 class Impatient(HurriedProtocol):
-    head_s = 0.1
+    head_s = 0.25
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127"])
@@ -397,7 +397,7 @@ def test_a_client_that_takes_its_time_between_requests_is_answered(tmp_path: Pat
     class SlowEngine(ScriptedEngine):
         async def stream(self, request: Request) -> AsyncIterator[Piece]:
             async for piece in super().stream(request):
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.25)
                 yield piece
 
     app = create_app(small_workspace(tmp_path, SlowEngine("one two three")))
