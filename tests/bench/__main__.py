@@ -27,6 +27,7 @@ SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "index": index.measure,
     "engine": engine.measure,
     "ingestion": ingestion.measure,
+    "again": ingestion.again,
     "memory": memory.measure,
     "scale": scale.measured,
     "service": service.measure,

@@ -53,7 +53,10 @@ def test_each_file_is_told_of_and_the_unchanged_are_counted(
         "  added    cat.md (1 passages)",
         "  failed   empty.md: The file is empty.",
     ]
-    assert "files/s" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "files/s" in said
+    assert "ETA" in said
+    assert "Passed over" not in said
     (docs / "cat.md").rename(docs / "kitten.md")
     (docs / "empty.md").unlink()
     again = ingest.render(run(ingest, settings, str(docs), "--prune")).splitlines()
@@ -62,6 +65,17 @@ def test_each_file_is_told_of_and_the_unchanged_are_counted(
     third = ingest.render(run(ingest, settings, str(docs))).splitlines()
     assert len(third) == 1
     assert third[0].startswith("0 added, 0 updated, 1 unchanged, 0 deleted; 0 new passages in ")
+
+
+def test_what_a_folder_is_not_searched_for_is_named(
+    docs: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(7):
+        (docs / f"{number}.png").write_bytes(b"x")
+    run(ingest, settings, str(docs))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Passed over, by their names or because they are links to folders: 0.png" in said
+    assert "and 2 more." in said
 
 
 def test_documents_are_listed_with_status_passages_and_error(
