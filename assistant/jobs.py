@@ -224,17 +224,22 @@ class Jobs:
     def forget(self, collection: str, source: str) -> None:
         """Take a document that was deleted out of what the jobs of its collection tell."""
         mine = (JOBS.c.collection == collection) & JOBS.c.status.in_(ENDED)
+        query = select(JOBS.c.id, JOBS.c.result, JOBS.c.error).where(mine)
         with self._engine.begin() as connection:
-            for job_id, told in connection.execute(select(JOBS.c.id, JOBS.c.result).where(mine)):
+            for job_id, told, error in connection.execute(query).all():
                 result = json.loads(told or "{}")
                 kept = {
                     key: [one for one in result[key] if one["source"] != source]
                     for key in ("failed", "files")
                     if key in result
                 }
+                changed: dict[str, Any] = {}
                 if any(len(kept[key]) < len(result[key]) for key in kept):
-                    change = update(JOBS).where(JOBS.c.id == job_id)
-                    connection.execute(change.values(result=json.dumps(result | kept)))
+                    changed["result"] = json.dumps(result | kept, ensure_ascii=False)
+                if source in (error or ""):
+                    changed["error"] = "It failed at a document that was deleted since."
+                if changed:
+                    connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**changed))
 
     def unfinished(self) -> set[str]:
         """Return the ids of the jobs that whoever starts next goes on with."""

@@ -145,7 +145,9 @@ def _build(
     engine = workspace.registry.engine
     jobs = Jobs(engine)
     uploads = Uploads(workspace.home / "uploads")
-    intake = Intake(workspace.index, workspace.pipeline, jobs, uploads, workspace.home)
+    intake = Intake(
+        workspace.index, workspace.pipeline, jobs, uploads, workspace.home, observer.tracer
+    )
     if not workspace.shared:
         recover(jobs, uploads)
         clear(workspace.home)

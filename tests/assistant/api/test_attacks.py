@@ -24,6 +24,8 @@ from assistant.api.protocol import HurriedProtocol
 from assistant.engines.engine import Piece, Request
 from assistant.keys import Keys
 from tests.assistant.api.conftest import PUMP, URL, WAIT_S, Serve, Service, listening, tuned
+from tests.assistant.api.test_access import routes_of
+from tests.assistant.api.test_evaluations import written
 from tests.fakes import ScriptedEngine, small_workspace
 
 ASK = {"question": "How firmly do I tighten the latch screws of the Sculpin 14?", "mode": "rag"}
@@ -116,6 +118,37 @@ def test_another_tenants_id_is_as_unknown_as_any(
     nobodys = tenants.call(method, path.format(NOBODYS))
     assert theirs.status_code == nobodys.status_code == 404
     assert theirs.text.replace(tenants.theirs[what], NOBODYS) == nobodys.text
+
+
+def test_no_route_tells_a_tenant_anything_of_another(tenants: Tenants) -> None:
+    """Every route there is, with all that is known of the other tenant's ids and names."""
+    theirs = {
+        "document_id": tenants.theirs["document"],
+        "job_id": tenants.theirs["job"],
+        "evaluation_id": "theirs",
+        "name": "house",
+        "model": "rag",
+    }
+    written(tenants.service.workspace.home, "theirs", collection="theirs")
+    named = {"collection": "theirs"}
+    bodies = {
+        "/api/ask": {**ASK, **named},
+        "/api/search": {"query": "latch screws", **named},
+        "/v1/chat/completions": {**CHAT, **named},
+        "/api/feedback": {"request_id": tenants.theirs["request"], "rating": "up"},
+        "/api/evaluations": {"questions": [{"id": "q", "question": "Why?"}], **named},
+        "/api/documents/prune": {"folders": ["/"], **named},
+    }
+    for route in sorted(routes_of(tenants.service)):
+        method, path = route.split(" ")
+        body = bodies.get(path) if method == "POST" else None
+        params = named if method == "GET" else None
+        asked = tenants.call(method, path.format(**theirs), json=body, params=params)
+        assert asked.status_code < 500, route
+        for word in ("secret", "Sculpin", "2.1 N.m", "What it is worth"):
+            assert word not in asked.text, route
+    listed = [d.id for d in tenants.service.workspace.registry.documents()]
+    assert listed == [tenants.theirs["document"]]
 
 
 def test_another_tenants_answer_cannot_be_rated(tenants: Tenants) -> None:
@@ -276,7 +309,8 @@ def test_json_that_is_too_deep_is_refused(shared: Service, depth: int) -> None:
     ):
         path = "/api/ask" if "question" in body else "/v1/chat/completions"
         headers = {"content-type": "application/json"}
-        assert client.post(path, content=body, headers=headers).status_code in (400, 422)
+        refused = client.post(path, content=body, headers=headers)
+        assert refused.status_code in (400, 413, 422)
 
 
 def test_a_history_over_the_limit_is_refused(shared: Service) -> None:
