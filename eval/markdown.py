@@ -48,7 +48,8 @@ def as_markdown(report: Report) -> str:
         ("arm", "failed", *(f"{cost.label} p50 / p95" for cost in COSTS)), _costs(summary)
     )
     if report.judged is not None:
-        lines += ["", "## What a judge says", "", report.judged.sentence, ""]
+        lines += ["", "## What a judge says", ""]
+        lines += [" ".join((report.judged.sentence, *report.judged.remarks)), ""]
         lines += _table(("metric", *summary.arms), _judged(report.judged, summary.arms))
         lines += _comparisons(report.judged)
     return "\n".join(lines) + "\n"

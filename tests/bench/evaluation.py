@@ -20,7 +20,7 @@ from assistant.workspace import Workspace
 from eval.evaluate import evaluate
 from eval.outcome import Outcome
 from eval.question import Question
-from eval.recipe import Arm, Recipe
+from eval.recipe import STANDARD, Arm, Recipe
 from eval.report import as_html
 from eval.result import Report
 from eval.score import COSTS, METRICS, Score
@@ -35,7 +35,7 @@ LIVE = 30
 MANY = 250
 """Questions of the cached rerun, by four arms: 1,000 answers."""
 PAGE = 2000
-"""Questions of the page, by four arms."""
+"""Questions of the page, by the six standard arms."""
 LOADS = 3
 
 
@@ -172,13 +172,13 @@ def measure_page(settings: Settings) -> Iterator[str]:
 
 
 def page() -> Iterator[str]:
-    """A page of 2,000 questions by four arms: its size, and Chromium's time to open it."""
+    """A page of 2,000 questions by six arms: its size, and Chromium's time to open it."""
     report = large()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
         took = spent(lambda: path.write_text(as_html(report), encoding="utf-8"))
         size = path.stat().st_size / 1e6
-        yield f"page of {PAGE} questions x 4 arms: {size:.1f} MB, written in {took}"
+        yield f"page of {PAGE} questions x {len(STANDARD)} arms: {size:.1f} MB, written in {took}"
         browser = shutil.which("chromium") or shutil.which("chromium-browser")
         if browser is None:
             yield "  Chromium is not installed: how quickly it opens was not measured"
@@ -213,7 +213,7 @@ def _opened(browser: str, path: Path, folder: str) -> Spent:
 
 def large() -> Report:
     """Return a report of 2,000 questions, with answers and passages as long as real ones."""
-    arms = tuple(Arm(name=m, mode=m) for m in ("base", "rag", "finetuned", "combined"))
+    arms = STANDARD
     questions = tuple(
         Question(
             id=f"q{n}",
