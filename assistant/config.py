@@ -297,7 +297,8 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
             lines.append(f"{where}: unknown key {name!r}; {advice}")
         else:
             given = hide_password(repr(issue["input"]))
-            lines.append(f"{where}: {name} = {given}: {issue['msg']}")
+            said = issue["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {name} = {given}: {said}")
     return "\n".join(lines)
 
 

@@ -206,7 +206,7 @@ def _alone(steps: _Steps, added: str) -> tuple[Choice, str]:
 
 def _gains(summary: Summary) -> str:
     """Return what each part adds to its own end, in plain words: the verdict's own comparisons."""
-    clauses = []
+    clauses, seen = [], []
     for metric, mode, name, what in (
         ("facts", "rag", "retrieval", "correct facts"),
         ("format", "finetuned", "tuning", "valid format"),
@@ -214,12 +214,16 @@ def _gains(summary: Summary) -> str:
         effect = summary.compare(metric, summary.modes[mode], summary.modes["base"])
         if effect is not None and effect.mean is not None:
             clauses.append(f"{name} {_adds(effect, what)}")
+            seen.append(effect.seen)
     if not clauses:
         return ""
-    words = "; ".join(clauses)
-    combined = summary.means[summary.headline][summary.modes["combined"]]["grounded"]
-    if combined.mean is not None:
-        words += f"; together, {percent(combined.mean)} of the answers are grounded"
+    # What a part does alone need not be what it adds to the other, which the advice is about.
+    words = f"{'' if all(seen) else 'each by itself, '}{'; '.join(clauses)}"
+    means = summary.means[summary.headline]
+    base, combined = (means[summary.modes[mode]]["grounded"].mean for mode in ("base", "combined"))
+    if combined is not None:
+        words += f"; together, {percent(combined)} of the answers are grounded"
+        words += f" (base: {percent(base)})"
     return f"{words[0].upper()}{words[1:]}."
 
 

@@ -70,6 +70,21 @@ def harvest(
     return rows(table.tickets, source, data, house, retrieve)
 
 
+def check_tables(sources: Sequence[SourceRecipe]) -> None:
+    """Read the tables of `sources`: what is wrong with a file is told before any index is asked.
+
+    Raises:
+        ConfigError: a source lacks a file, or names columns or keys that do not exist.
+        DataError: wrong lines; names all of them.
+    """
+    for source in sources:
+        if kind_of(source) != "table" or source.path is None:
+            continue
+        schema = None if source.schema_file is None else read_schema(source.schema_file)
+        answers = AnswerFormat(schema)
+        read_table(source.path, title=source.title, columns=source.columns, answers=answers)
+
+
 def writing_of(source: SourceRecipe, seed: int, schema: dict[str, Any] | None) -> Writing:
     """Return how a source asks for questions about documents."""
     return Writing(source.per_passage, source.passages, source.min_support, seed, schema)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,9 +72,10 @@ def read_text(path: Path) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
+        encoding = "UTF-16" if content[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "WINDOWS-1252"
         raise DataError(
             f"{path}:{line}: not UTF-8: byte 0x{content[error.start]:02x}.",
-            hint=f"Convert it: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}",
+            hint=f"Convert it: iconv -f {encoding} -t UTF-8 {path.name} > utf8-{path.name}",
         ) from None
     if not text.strip():
         raise DataError(f"{path} is empty.", hint="A data file holds one JSON object a line.")

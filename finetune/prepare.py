@@ -11,7 +11,7 @@ from finetune.dataset import Content, Dataset, find_dataset, write_dataset
 from finetune.examine import Terms, examine
 from finetune.example import Example
 from finetune.harvest import Report as Done
-from finetune.harvest import kind_of
+from finetune.harvest import check_tables, kind_of
 from finetune.recipe import Recipe
 from finetune.sources.source import SourceRecipe
 from finetune.split import split_rows
@@ -60,6 +60,7 @@ def build(recipe: Recipe, workspace: Workspace) -> Dataset:
     folder, collection = workspace.home / "datasets", recipe.data.collection
     if recipe.data.dataset:
         return find_dataset(folder, recipe.data.dataset)
+    check_tables(recipe.source)
     if recipe.data.tickets or any(searches(source) for source in recipe.source):
         workspace.check_collection(collection)
     ground, now = ground_of(recipe, workspace), datetime.now(UTC)

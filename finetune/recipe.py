@@ -31,7 +31,8 @@ class DataRecipe(Section):
     citations_key: str = "sources"
     """Key of a ticket's answer that lists document paths; in a row it lists passage numbers."""
     without_evidence: float = Field(default=0.15, ge=0, le=1)
-    """Share of the rows that show no passages, 0 to 1; they teach the style alone."""
+    """Share of the rows that show no passages, 0 to 1; they teach the style alone. They are made of
+    tickets that get no other row first, then of those that have one."""
     insufficient: float = Field(default=0.1, ge=0, lt=1)
     """Share, 0 to 1, of the answerable rows with passages whose passages lack the answer; they
     teach refusal."""

@@ -55,42 +55,71 @@ def build_rows(
     Four kinds: `answer` (the passages hold the facts), `refusal` (nobody could answer),
     `insufficient` (the passages lack a fact, so the answer to learn is the refusal) and
     `no_evidence` (no passages; the ticket's answer without sources). Where the retriever by itself
-    misses more often than `recipe.insufficient` says, the surplus tickets get no row
-    (`left_out`): learning mostly to refuse would cost more than their few rows give. Nor do
-    unanswerable tickets beyond `recipe.refusals`.
+    misses more often than `recipe.insufficient` says, the surplus tickets get no row with passages:
+    learning mostly to refuse would cost more than their few rows give. Rows without passages are
+    made of those first, so that they take nothing from the others. Unanswerable tickets beyond
+    `recipe.refusals` get no row at all. `left_out` counts the tickets without any.
     """
     ranked = sorted(tickets, key=lambda t: lot(recipe.seed, t.id))
     refused = [t for t in ranked if not t.documents]
     surplus = {t.id for t in refused[round(recipe.refusals * len(refused)) :]}
     ranked = [t for t in ranked if t.id not in surplus]
-    bare = {t.id for t in ranked[: round(recipe.without_evidence * len(ranked))]}
-    rows = {t.id: without_evidence(t, recipe, house) for t in ranked if t.id in bare}
-    counts: Counter[str] = Counter(no_evidence=len(bare), left_out=len(surplus))
+    served = {} if recipe.without_evidence == 1 else _served(ranked, retrieve, recipe, house)
+    bare = _bare(ranked, served, recipe.without_evidence)
+    if 0 < recipe.without_evidence < 1 and len(bare) == len(ranked):
+        share = 1 - recipe.without_evidence
+        kept = round(len(bare) * share / recipe.without_evidence)
+        served = dict(list(served.items())[:kept])
+    rows: list[Example] = []
+    counts: Counter[str] = Counter(no_evidence=len(bare))
+    for ticket in ranked:
+        if ticket.id in served:
+            rows.append(served[ticket.id])
+            counts[rows[-1].tags[-1]] += 1
+        if ticket.id in bare:
+            rows.append(without_evidence(ticket, recipe, house))
+    counts["left_out"] = len(tickets) - len(served.keys() | bare)
+    return Rows(rows, dict(counts))
 
-    found = {t.id: retrieve(t.question, house.shown + SPARE) for t in ranked if t.id not in bare}
-    answerable = [t for t in ranked if t.id in found and t.documents]
+
+def _served(
+    ranked: Sequence[Ticket], retrieve: Retrieve, recipe: DataRecipe, house: House
+) -> dict[str, Example]:
+    """Return the rows that show passages, by ticket, in the order of `ranked`."""
+    found = {t.id: retrieve(t.question, house.shown + SPARE) for t in ranked}
+    answerable = [t for t in ranked if t.documents]
     missing = [t for t in answerable if not markers(t, found[t.id][: house.shown])]
     held = [t for t in answerable if t not in missing]
     quota = round(recipe.insufficient * len(answerable))
     robbed = held[: max(0, quota - len(missing))]
-
+    rows = {}
     for ticket in ranked:
-        if ticket.id not in found:
-            continue
         shown = found[ticket.id][: house.shown]
         if not ticket.documents:
             kind, target = "refusal", answer_text(ticket.answer)
         elif ticket in missing[quota:]:
-            counts["left_out"] += 1
             continue
         elif ticket in missing or ticket in robbed:
             kind, target = "insufficient", house.abstention
             shown = without_facts(ticket, found[ticket.id])[: house.shown]
         else:
             kind, target = "answer", cited_answer(ticket, shown, recipe.citations_key)
-        counts[kind] += 1
         rows[ticket.id] = _example(ticket, shown, target, kind, house)
-    return Rows([rows[t.id] for t in ranked if t.id in rows], dict(counts))
+    return rows
+
+
+def _bare(ranked: Sequence[Ticket], served: Mapping[str, Example], share: float) -> set[str]:
+    """Return the tickets of the rows without passages, which are to be `share` of all rows.
+
+    Tickets without another row come first, and refusals with them: a style without refusals would
+    be another one.
+    """
+    if not share:
+        return set()
+    first = [t.id for t in ranked if t.id not in served or not t.documents]
+    rest = [t.id for t in ranked if t.id in served and t.documents]
+    wanted = len(ranked) if share == 1 else round(len(served) * share / (1 - share))
+    return set([*first, *rest][:wanted])
 
 
 def lot(seed: int, name: str) -> str:

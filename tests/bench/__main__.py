@@ -34,6 +34,7 @@ SUBJECTS: dict[str, Callable[[Settings], Iterator[str]]] = {
     "injection": injection.measure,
     "tuning": tuning.measure,
     "evaluation": evaluation.measure,
+    "page": evaluation.measure_page,
     "choice": choice.measure,
     "dataset": dataset.measure,
 }

@@ -19,16 +19,18 @@ from tests.bench.commands import TARNFELL, groundtune, say
 
 VARIANTS: dict[str, dict[str, float]] = {
     "plain": {"without_evidence": 1.0, "insufficient": 0.0, "refusals": 0.3},
-    "aware": {"without_evidence": 0.03, "insufficient": 0.0, "refusals": 0.3},
-    "aware-no-refusals": {"without_evidence": 0.03, "insufficient": 0.0, "refusals": 0.0},
-    "aware-refusals": {"without_evidence": 0.03, "insufficient": 0.1, "refusals": 1.0},
-    "aware-bare": {"without_evidence": 0.3, "insufficient": 0.0, "refusals": 0.3},
+    "aware": {"without_evidence": 0.0, "insufficient": 0.0, "refusals": 0.3},
+    "aware-bare": {"without_evidence": 0.2, "insufficient": 0.0, "refusals": 0.3},
+    "aware-bare-no-refusals": {"without_evidence": 0.2, "insufficient": 0.0, "refusals": 0.0},
+    "aware-bare-refusals": {"without_evidence": 0.2, "insufficient": 0.1, "refusals": 1.0},
 }
-"""Name -> the shares of `[data]` in its recipe."""
+"""Name -> the shares of `[data]` in its recipe; the third is the one that is shipped."""
 ARMS = ("finetuned", "combined")
 METRICS = ("grounded", "facts", "format", "abstention")
 KINDS = ("heldout", "unanswerable")
-OBEDIENCE_ROWS = 40
+QUESTIONS = 36
+"""Drawn from the held-out and the unanswerable ones, each kind fairly; the same for all."""
+OBEDIENCE_ROWS = 20
 
 
 def main(steps: str = "45", *names: str) -> None:
@@ -54,7 +56,8 @@ def _variant(name: str, steps: int, folder: Path) -> list[str]:
         f"{counts['tokens_trained_on']} tokens in {counts['steps']} steps, "
         f"validation loss {manifest['losses']['validation'][-1][1]}"
     ]
-    result = groundtune("eval", "run", _evaluation(adapter, folder))
+    asked = ("--limit", str(QUESTIONS))
+    result = groundtune("eval", "run", _evaluation(adapter, folder), *asked)
     for arm in ARMS:
         for scope in KINDS:
             found = result["summary"]["means"][scope][arm]

@@ -29,7 +29,7 @@ from tests.bench.index import EXAMPLES
 
 BATCH = 8
 """Rows of a step: the default of `trl`."""
-STEPS = 4
+STEPS = 2
 HELD = 12
 ROUNDS = 2
 MB = 1_000_000

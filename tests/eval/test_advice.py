@@ -145,9 +145,25 @@ def test_the_reasons_are_plain_words_with_their_uncertainty() -> None:
     first, second = advised(YES, YES).reasons
     assert first == (
         "Retrieval adds 41 points of correct facts; tuning adds 37 points of valid format; "
-        "together, 50 % of the answers are grounded."
+        "together, 50 % of the answers are grounded (base: 50 %)."
     )
     assert "retrieval adds +30 points (95 % interval +20 to +40, n = 40)" in second
+
+
+def test_what_a_part_does_alone_is_called_that_where_it_is_not_seen() -> None:
+    steps = {("combined", "finetuned"): YES, ("combined", "rag"): YES}
+    steps |= {("rag", "base"): YES, ("finetuned", "base"): YES}
+    plain = summary(steps)
+    alone = [
+        replace(c, difference=UNCLEAR) if (c.metric, c.arm) == ("facts", "rag") else c
+        for c in plain.comparisons
+    ]
+    found = advise(replace(plain, comparisons=tuple(alone)))
+    assert found.choice == "both"
+    assert found.reasons[0].startswith(
+        "Each by itself, retrieval shows no difference in correct facts beyond the noise; tuning "
+        "adds 37 points of valid format; together"
+    )
 
 
 def test_what_would_change_the_advice_names_the_questions_it_takes() -> None:

@@ -269,6 +269,35 @@ def test_ndcg_is_that_of_the_textbook_and_of_trec_eval(
         assert ours == pytest.approx(found["q"][f"ndcg_cut_{cut}"])
 
 
+@given(
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8),
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8),
+    st.sets(st.sampled_from("abcdefgh"), min_size=1, max_size=4),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=STATELESS)
+def test_recall_and_precision_are_those_of_trec_eval(
+    said: Say, overlap: Overlap, shown: list[str], cited: list[str], named: set[str]
+) -> None:
+    question, answer = asked(documents=sorted(named)), said("x", shown=shown, cited=cited)
+
+    async def ours() -> list[float | None]:
+        scores = (
+            await overlap.retrieval_recall(question, answer, shown=True),
+            await overlap.retrieval_precision(question, answer, shown=True),
+            await overlap.citation_recall(question, answer, shown=True),
+            await overlap.citation_precision(question, answer, shown=True),
+        )
+        return [score.value for score in scores]
+
+    theirs = []
+    for sources in (shown, cited):
+        measures = pytrec_eval.RelevanceEvaluator(
+            {"q": dict.fromkeys(named, 1)}, {"set_recall", "set_P"}
+        ).evaluate({"q": dict.fromkeys(sources, 1.0)})["q"]
+        theirs += [measures["set_recall"], measures["set_P"]]
+    assert asyncio.run(ours()) == pytest.approx(theirs)
+
+
 def test_precision_is_the_share_of_shown_documents_that_are_named(
     said: Say, overlap: Overlap
 ) -> None:

@@ -11,7 +11,7 @@ from assistant.feedback import Feedback, Opinion
 from finetune.dataset import list_datasets
 from finetune.prepare import build, divide
 from finetune.recipe import Recipe, load_recipe
-from ingest.errors import DataError, NotFoundError
+from ingest.errors import ConfigError, DataError, NotFoundError
 from ingest.files import find_files
 from tests.fakes import ScriptedEngine, SmallWorkspace, small_workspace
 
@@ -127,6 +127,13 @@ def test_rows_that_need_an_index_need_one(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("question,answer\na,b\n", encoding="utf-8")
     empty = small_workspace(tmp_path / "empty", ScriptedEngine())
     with pytest.raises(NotFoundError, match="groundtune ingest"):
+        build(_recipe(tmp_path, '[[source]]\npath = "t.csv"\n'), empty)
+
+
+def test_what_is_wrong_with_a_table_is_told_before_a_missing_index(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("frage,antwort\na,b\n", encoding="utf-8")
+    empty = small_workspace(tmp_path / "empty", ScriptedEngine())
+    with pytest.raises(ConfigError, match="no column for 'question'"):
         build(_recipe(tmp_path, '[[source]]\npath = "t.csv"\n'), empty)
 
 

@@ -157,6 +157,12 @@ def test_a_file_that_is_not_utf_8_is_refused_with_the_line_and_the_cure(tmp_path
         take(tmp_path / "log.csv")
 
 
+def test_utf_16_is_recognised_by_its_first_bytes(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("question,answer\na,b\n", encoding="utf-16")
+    with pytest.raises(DataError, match="iconv -f UTF-16 -t UTF-8"):
+        take(tmp_path / "log.csv")
+
+
 def table(path: Path, *rows: Mapping[str, str], delimiter: str = ",") -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +125,30 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
     raise AssertionError(f"{words!r} was not said: {said}")
 
 
+@contextmanager
+def saved_again_and_again(path: Path, text: str) -> Iterator[None]:
+    """Write a file time after time: until the watch is in place, changes go unseen."""
+    ended = threading.Event()
+
+    def save() -> None:
+        while not ended.wait(0.2):
+            path.write_text(text, encoding="utf-8")
+
+    thread = threading.Thread(target=save)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def test_a_folder_is_watched_until_ctrl_c(docs: Path, settings: Settings) -> None:
     pytest.importorskip("watchfiles")
     process = start(settings.home, str(docs), "--watch", "--prune")
     read_until(process, "Watching.")
-    time.sleep(0.5)  # the watch begins a moment after it is announced
-    (docs / "dog.md").write_text("# Dog\n\nThe dog left.", encoding="utf-8")
-    read_until(process, "added    dog.md")
+    with saved_again_and_again(docs / "dog.md", "# Dog\n\nThe dog left."):
+        read_until(process, "added    dog.md")
     with own(settings.home, "search", wait_s=30):
         pass  # between two rounds the workspace is free
     (docs / "cat.md").unlink()
