@@ -112,7 +112,7 @@ def test_a_served_workspace_answers_and_ends_cleanly(tmp_path: Path) -> None:
         url = found.group()
         with own(tmp_path, "ask") as owner:
             assert owner == Owner(process.pid, "serve", url)
-        assert httpx.get(f"{url}/readyz").status_code == 200
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
         body = {"question": "Say hello.", "mode": "base"}
         assert httpx.post(f"{url}/api/ask", json=body, timeout=120).json()["answer"]
         with pytest.raises(ConflictError, match="served already"):
