@@ -8,6 +8,8 @@ from ingest.extras import require
 POWER = 0.8
 WANTED = 0.05
 """Five points: the difference that reports say the needed number of questions for."""
+FEWEST_GROUPS = 2
+"""Below it there is no spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,16 @@ def power(found: Estimate, *, alpha: float = SIGNIFICANT, one_sided: bool = Fals
     root of their number, is the spread of one of them. Holds for one comparison on its own; the
     correction for many costs power.
     """
-    if found.error is None or found.error <= 0 or found.clusters < 2:
+    if found.error is None or found.error <= 0 or found.clusters < FEWEST_GROUPS:
         return Power(None, None, found.n)
     test = require("statsmodels.stats.power", extra="eval").TTestPower()
     sides = {"alternative": "larger" if one_sided else "two-sided", "alpha": alpha, "power": POWER}
     spread = found.error * found.clusters**0.5
     effect = float(test.solve_power(nobs=found.clusters, **sides))
-    groups = float(test.solve_power(effect_size=WANTED / spread, **sides))
+    groups: float = FEWEST_GROUPS
+    # Where two are enough, the solver looks for fewer, of which there is no spread, and finds none.
+    if WANTED / spread < float(test.solve_power(nobs=FEWEST_GROUPS, **sides)):
+        groups = float(test.solve_power(effect_size=WANTED / spread, **sides))
     return Power(effect * spread, _rounded(groups * found.n / found.clusters), found.n)
 
 

@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from eval.power import power
 from eval.statistics import (
     MCNEMAR,
     SIGN_FLIP,
+    Estimate,
     cluster_bounds,
     contrast,
     difference,
@@ -163,3 +165,21 @@ def test_one_set_gets_the_same_bounds_alone_as_among_others() -> None:
     together = cluster_bounds(sums, counts, seed=2, resamples=FAST)
     alone = cluster_bounds(sums[1:2], counts[1:2], seed=2, resamples=FAST)
     assert (together.low[1], together.high[1]) == pytest.approx((alone.low[0], alone.high[0]))
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.499])
+@pytest.mark.parametrize("clusters", [2, 3, 12, 400])
+def test_what_a_run_can_see_is_a_number_however_small_the_spread(
+    one_sided: bool, alpha: float, clusters: int
+) -> None:
+    needed = []
+    for exponent in (-16, -8, -4, -3, -2, -1, 0, 4):
+        found = Estimate(0.1, 0.0, 0.2, 2 * clusters, 0, clusters=clusters, error=10**exponent / 7)
+        size = power(found, alpha=alpha, one_sided=one_sided)
+        assert size.detectable is not None
+        assert size.detectable > 0
+        assert size.needed is not None
+        needed.append(size.needed)
+    assert needed == sorted(needed)
+    assert needed[0] == 4  # two groups of two questions
