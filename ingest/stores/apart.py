@@ -289,14 +289,16 @@ class _Server:
                 method, arguments, named = lane.recv()
             except (EOFError, OSError):
                 return
+            failure: Exception | None = None
+            value: Any = None
             try:
-                answer = None, self._done(method, arguments, named)
+                value = self._done(method, arguments, named)
             except GroundtuneError as error:
-                answer = error, None
+                failure = error
             except Exception as error:  # the edge of this process: a bug is told where it was asked
-                answer = RuntimeError(repr(error)), None
+                failure = RuntimeError(repr(error))
             with suppress(OSError):
-                lane.send(answer)
+                lane.send((failure, value))
 
     def _done(self, method: str, arguments: Sequence[Any], named: dict[str, Any]) -> Any:
         if method == "torn":
