@@ -18,11 +18,11 @@ from eval.choice import share
 from tests.bench.commands import TARNFELL, groundtune, say
 
 VARIANTS: dict[str, dict[str, float]] = {
-    "plain": {"without_evidence": 1.0, "insufficient": 0.0, "refusals": 0.3},
-    "aware": {"without_evidence": 0.0, "insufficient": 0.0, "refusals": 0.3},
-    "aware-bare": {"without_evidence": 0.2, "insufficient": 0.0, "refusals": 0.3},
-    "aware-bare-no-refusals": {"without_evidence": 0.2, "insufficient": 0.0, "refusals": 0.0},
-    "aware-bare-refusals": {"without_evidence": 0.2, "insufficient": 0.1, "refusals": 1.0},
+    "plain": {"without_evidence": 1.0, "insufficient": 0.0, "refusals": 0.5},
+    "aware": {"without_evidence": 0.0, "insufficient": 0.0, "refusals": 0.5},
+    "aware-bare": {"without_evidence": 0.15, "insufficient": 0.0, "refusals": 0.5},
+    "aware-bare-no-refusals": {"without_evidence": 0.15, "insufficient": 0.0, "refusals": 0.0},
+    "aware-bare-refusals": {"without_evidence": 0.15, "insufficient": 0.1, "refusals": 1.0},
 }
 """Name -> the shares of `[data]` in its recipe; the third is the one that is shipped."""
 ARMS = ("finetuned", "combined")
