@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ingest.registry import Registry
-from ingest.stores.apart import ApartVectors, held
+from ingest.stores.apart import ApartVectors, wait_for_last_write
 from ingest.stores.chroma import ChromaVectors
 from ingest.stores.qdrant import QdrantVectors
 from ingest.stores.vectors import Vectors
@@ -44,8 +44,8 @@ def open_vectors(spec: str, home: Path, *, index: str, model: str, apart: bool =
         folder = home / "vectors"
         if apart:
             return ApartVectors(folder, index=index, model=model)
-        with held(folder):
-            return ChromaVectors(folder, index=index, model=model)
+        wait_for_last_write(folder)
+        return ChromaVectors(folder, index=index, model=model)
     if kind == "chroma":
         return ChromaVectors(url, index=index, model=model)
     return QdrantVectors(url or home / "qdrant", index=index, model=model)

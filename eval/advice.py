@@ -2,7 +2,8 @@
 
 Rules, on the headline slice and on the goal: grounded answers, or facts where there is no format to
 measure. A step is *worth it* when it is seen to gain (see `verdict`), *not worth it* when it is
-seen to lose or its interval ends below five points, and *unclear* otherwise.
+seen to lose, and, over eight groups of documents or more, when its interval ends below five points
+or no question differs; *unclear* otherwise.
 
 1. An arm that gave fewer than nine answers in ten leaves everything unclear.
 2. Adding retrieval is `combined` minus `finetuned`; adding tuning is `combined` minus `rag`.
@@ -94,6 +95,8 @@ def worth(found: Estimate) -> Worth:
     """Return whether a gain is worth having."""
     if found.seen and found.mean is not None:
         return "yes" if found.mean > 0 else "no"
+    if found.clusters < FEW_GROUPS:
+        return "unclear"  # four answers that are alike say little of the fifth
     if found.mean == 0 and found.why == "every question gave the same value":
         return "no"
     if found.high is not None and found.high < WORTHWHILE:

@@ -138,7 +138,8 @@ def render(result: Mapping[str, Any]) -> str:
         return str(result["html"])
     lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]
     if result.get("unanswered"):
-        lines += ["", f"{result['unanswered']} answers failed: left out, and shown in the report."]
+        failed = f"{result['unanswered']} answer{'s' if result['unanswered'] > 1 else ''} failed"
+        lines += ["", f"{failed}: left out, and shown in the report."]
         lines.append("Run the same command again to ask for those alone.")
     return "\n".join([*lines, "", f"Report: {result['html']}"])
 

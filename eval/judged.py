@@ -226,7 +226,8 @@ def read_labels(path: Path) -> list[Label]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The human labels at {path} cannot be read: {error}.") from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"The human labels at {path} cannot be read: {why}.") from None
     known = {metric.name for metric in JUDGED}
     labels, problems = [], []
     for number, line in enumerate(lines, start=1):

@@ -9,7 +9,13 @@ import numpy as np
 from assistant.answer import Answer
 from eval.cache import Cache
 from eval.outcome import Outcome
-from eval.overlap import Overlap
+from eval.overlap import (
+    citation_precision,
+    citation_recall,
+    retrieval_precision,
+    retrieval_recall,
+    rouge,
+)
 from eval.price import Prices
 from eval.question import Quantity, Question
 from eval.recipe import Arm
@@ -166,7 +172,7 @@ def _pair_key(model: str, *texts: str) -> str:
     return hashlib.sha256("\x00".join(("cosine", model, *texts)).encode()).hexdigest()
 
 
-async def score_all(
+def score_all(
     questions: Mapping[str, Question],
     arms: Mapping[str, Arm],
     outcomes: Sequence[Outcome],
@@ -181,7 +187,6 @@ async def score_all(
 
     A failed outcome has every score None, so that it is counted and not averaged.
     """
-    overlap = Overlap()
     answered = [(o, o.answer) for o in outcomes if o.answer is not None]
     cosines = similarities(
         [questions[o.question_id] for o, _ in answered], [a for _, a in answered], embedder, cache
@@ -197,13 +202,13 @@ async def score_all(
         card = _plain_scores(question, answer, schema, avoided)
         card["price"] = prices.of(answer)
         card["similarity"] = next(left)
-        card["rouge"] = await overlap.rouge(question, answer)
+        card["rouge"] = rouge(question, answer)
         shown = arms[outcome.arm].retrieves
-        card["precision"] = await overlap.retrieval_precision(question, answer, shown=shown)
+        card["precision"] = retrieval_precision(question, answer, shown=shown)
         card["ndcg"] = ndcg(question, answer, shown=shown)
-        card["recall"] = await overlap.retrieval_recall(question, answer, shown=shown)
-        card["citation_precision"] = await overlap.citation_precision(question, answer, shown=shown)
-        card["citation_recall"] = await overlap.citation_recall(question, answer, shown=shown)
+        card["recall"] = retrieval_recall(question, answer, shown=shown)
+        card["citation_precision"] = citation_precision(question, answer, shown=shown)
+        card["citation_recall"] = citation_recall(question, answer, shown=shown)
         cards.append(card)
     return cards
 

@@ -255,7 +255,8 @@ def read_examples(path: Path) -> tuple[Turn, ...]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The worked examples at {path} cannot be read: {error}.") from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"The worked examples at {path} cannot be read: {why}.") from None
     turns, problems = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

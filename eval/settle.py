@@ -117,7 +117,11 @@ def _adapter(recipe: Recipe, arm: Arm, assistants: WorkspaceAssistants) -> Adapt
             hint='adapter = "house" in the recipe or the arm; `groundtune eval choice` measures '
             "the choice.",
         )
-    adapter = workspace.adapters.get(named or None)
+    try:
+        adapter = workspace.adapters.get(named or None)
+    except NotFoundError as error:
+        hint = f"{error.hint or ''}\nWithout one, compare the arms that need none: --arms base,rag"
+        raise NotFoundError(error.message, hint=hint.strip()) from None
     workspace.check_fit(adapter)
     return adapter
 

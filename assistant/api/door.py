@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.access import OWNER, Access, Role
-from assistant.api.errors import problem_of, refused
+from assistant.api.errors import RETRY_AFTER_S, problem_of, refused
 from assistant.api.quota import Counts, Quota, Streams
 from assistant.config import SecuritySettings
 from assistant.keys import Keys
@@ -78,6 +78,8 @@ class Door:
             headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
             if isinstance(error, RateError):
                 headers["Retry-After"] = str(error.retry_after_s)
+            elif error.http_status == 503:
+                headers["Retry-After"] = str(RETRY_AFTER_S)
             answer = refused(path, error.http_status, problem_of(error), headers)
             await answer(scope, receive, send)
             return

@@ -169,6 +169,17 @@ def held(folder: Path) -> Iterator[None]:
         raise StoreError(f"The vectors in {folder} cannot be used: {error.strerror}.") from None
 
 
+def wait_for_last_write(folder: Path) -> None:
+    """Wait where the process of a killed service may still be writing to `folder`.
+
+    Raises:
+        StoreError: it takes longer than a minute.
+    """
+    if (folder.parent / LOCK).exists():
+        with held(folder):
+            pass
+
+
 class _Keeper:
     """The process, seen from this one. Both are ours and speak in pickles."""
 

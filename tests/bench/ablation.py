@@ -48,7 +48,7 @@ def _variant(name: str, steps: int, folder: Path) -> list[str]:
         recipe = folder / f"{adapter}.toml"
         text = (TARNFELL / "finetune.toml").read_text(encoding="utf-8")
         recipe.write_text(_changed(text, {"max_steps": steps, **VARIANTS[name]}), encoding="utf-8")
-        groundtune("finetune", _renamed(recipe, adapter))
+        groundtune("finetune", _renamed(recipe, adapter), "--resume")
     manifest = json.loads(next((home / "adapters" / adapter).glob("v*/manifest.json")).read_text())
     counts = manifest["counts"]
     lines = [
@@ -67,10 +67,14 @@ def _variant(name: str, steps: int, folder: Path) -> list[str]:
                 if found[metric]["mean"] is not None
             )
             lines.append(f"{name} {arm} {scope}: {shares}")
-    rows = str(OBEDIENCE_ROWS)
-    obeyed = groundtune("eval", "obedience", adapter, "--rows", rows)["obedience"]["combined"]
-    told = ", ".join(f"{kind} {share(obeyed[kind])}" for kind in ("follows", "recalls"))
-    lines.append(f"{name} combined, altered passages (n = {rows}): {told}")
+    if VARIANTS[name]["without_evidence"] < 1:  # else no row has passages that could be altered
+        rows = str(OBEDIENCE_ROWS)
+        obeyed = groundtune("eval", "obedience", adapter, "--rows", rows)["obedience"]
+        for arm in ("rag", "combined"):
+            told = ", ".join(
+                f"{kind} {share(obeyed[arm][kind])}" for kind in ("follows", "recalls")
+            )
+            lines.append(f"{name} {arm}, altered passages (n = {rows}): {told}")
     return lines
 
 
@@ -78,8 +82,8 @@ def _changed(text: str, values: Mapping[str, float]) -> str:
     lines = []
     for line in text.splitlines():
         key = line.partition("=")[0].strip()
-        if key == "tickets":
-            line = f'tickets = "{TARNFELL / "tickets.jsonl"}"'
+        if key in ("tickets", "questions"):
+            line = f'{key} = "{TARNFELL / key}.jsonl"'
         lines.append(f"{key} = {values[key]}" if key in values else line)
     return "\n".join(lines) + "\n"
 

@@ -36,15 +36,15 @@ from ingest.files import find_files
 from tests.bench.index import EXAMPLES, QUESTIONS
 from tests.bench.ratio import seconds
 
-ROUNDS = 300
-CLIENTS, EACH = 200, 5
+ROUNDS = 200
+CLIENTS, EACH = 200, 3
 STREAMS = 64
 REQUESTS, STEP, WARM = 10_000, 250, 2_000
 """Of the memory: requests, those between two looks, and those before the first one that counts."""
 CONNECTIONS = 8
 DIFFERENT = 500
 """Questions that are asked again and again: a memory of questions fills up, and then stays."""
-STARTS = 5
+STARTS = 3
 LATE_S = 0.05
 CONFIG = EXAMPLES / "groundtune.toml"
 WORDS = "The collars go to 4.5 N.m."

@@ -228,6 +228,17 @@ def test_the_streams_of_a_process_that_died_are_closed(tmp_path: Path) -> None:
     assert streams.begin("a")
 
 
+def test_counts_that_cannot_be_kept_are_told_as_a_store_that_is_down(serve: Serve) -> None:
+    service = serve()
+    key = service.key("ask")
+    app: Any = service.client.app
+    app.state.counts.close()
+    response = service.client.get("/api/documents", headers=key)
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+    assert response.json()["error"]["code"] == "store_unavailable"
+
+
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[list[Service]]:
     """Two that serve one workspace together."""
