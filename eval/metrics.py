@@ -156,7 +156,8 @@ def similarities(
     new = {key: i for i, key in keys.items() if key not in known}
     if new:
         wanted = sorted({text for i in new.values() for text in (texts[i], questions[i].reference)})
-        vectors = dict(zip(wanted, embedder.embed(wanted), strict=True))
+        # One by one: the last bits of a vector depend on what is embedded beside it.
+        vectors = {text: embedder.embed([text])[0] for text in wanted}
         cosines = {
             key: round(float(np.dot(vectors[texts[i]], vectors[questions[i].reference])), 6)
             for key, i in new.items()
@@ -169,7 +170,7 @@ def similarities(
 
 
 def _pair_key(model: str, *texts: str) -> str:
-    return hashlib.sha256("\x00".join(("cosine", model, *texts)).encode()).hexdigest()
+    return hashlib.sha256("\x00".join(("cosine alone", model, *texts)).encode()).hexdigest()
 
 
 def score_all(

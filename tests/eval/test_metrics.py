@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,24 @@ def test_texts_that_were_compared_before_are_not_embedded_again(
     assert similarities([asked()], [said("Bananas")], Mute(), cache) == first  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match="embedded again"):
         similarities([asked()], [said("Apples")], Mute(), cache)  # type: ignore[arg-type]
+
+
+def test_a_similarity_does_not_depend_on_what_is_compared_beside_it(
+    said: Say, embedder: Any, tmp_path: Path
+) -> None:
+    class Uneasy:
+        """Its rounding depends on the size of the batch, as that of matrix products does."""
+
+        name = "uneasy"
+
+        def embed(self, texts: Any) -> Any:
+            return embedder.embed(texts) * (1 + 1e-3 * len(texts))
+
+    answers = [said("Tighten it."), said("Bananas"), said("to 25 N·m.")]
+    with Cache(tmp_path / "a") as one, Cache(tmp_path / "b") as other:
+        together = similarities([asked()] * 3, answers, Uneasy(), one)  # type: ignore[arg-type]
+        alone = [similarities([asked()], [a], Uneasy(), other)[0] for a in answers]  # type: ignore[arg-type]
+    assert together == alone
 
 
 def test_evidence_and_citations_are_measured_by_document(said: Say) -> None:
