@@ -30,6 +30,7 @@ class Files(LoadFileScheduling):
         return next((word for word in SHARED if word in text), name)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files | None:
     """Divide the files among the processes."""
     return Files(config, log) if config.getoption("dist") == "loadfile" else None
@@ -69,6 +70,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.workeroutput["ollama"] = session.config.stash[WHERE]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Keep what a worker said of its server."""
     if where := getattr(node, "workeroutput", {}).get("ollama"):
