@@ -17,8 +17,8 @@ demo: install    ## the whole story on the sample company
 serve: install   ## the HTTP service and the page, on the demo's workspace
 	GROUNDTUNE_HOME=.groundtune/demo $(BIN)/groundtune --config examples/tarnfell/groundtune.toml serve
 
-test: install    ## units in seconds, then the real small models
-	$(BIN)/python -m pytest
+test: install    ## all tests, the real small models among them, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff format --check .

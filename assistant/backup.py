@@ -48,7 +48,10 @@ HEAD, SUMS, STATE, VECTORS, FILES = (
 )
 WORK = ".backup"
 """Where a backup is put together, inside the workspace: links do not leave a file system."""
-OTHERS = {VECTORS, "qdrant", "cache", "owner.json", WORK, ".restore", ".replaced"}
+OTHERS = {
+    *(VECTORS, "qdrant", "cache", "owner.json", WORK, ".restore", ".replaced"),
+    *("limits.sqlite", "limits.sqlite-shm", "limits.sqlite-wal"),
+}
 """What is not packed as it is: stores, which are read through their programs, and what is made
 anew."""
 PAGE = 512

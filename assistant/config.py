@@ -114,7 +114,7 @@ class RetrievalSettings(Section):
     candidates: int = Field(default=100, ge=1, le=1000)
     """Passages that dense search and BM25 each contribute before they are fused."""
     dense_weight: float = Field(default=0.7, ge=0, le=1)
-    """What meaning counts for in the fusion; words (BM25) have the rest."""
+    """What meaning counts for among the scores that are fused; words (BM25) have the rest."""
     rerank: str = ""
     """A cross-encoder that ranks the candidates again: `hf:org/repo` or `file:folder`, any
     sentence-transformers CrossEncoder with one score. Empty leaves the order of the fusion."""

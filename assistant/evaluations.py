@@ -1,4 +1,7 @@
-"""Evaluations that a service runs beside its other work, one at a time, as jobs.
+"""Evaluations that a service runs beside its other work, as jobs.
+
+One runs at a time, in all processes that serve a workspace together: who runs one holds
+`evaluation.lock`.
 
 What compares the arms lies in `eval`, which this package does not import; whoever starts the
 service passes it in.
@@ -10,14 +13,22 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
-from assistant.answer import Mode
+from filelock import FileLock, Timeout
+
 from assistant.jobs import Job, Jobs
+from assistant.pauses import loading
 from assistant.workspace import Workspace
 from ingest.errors import ConflictError, GroundtuneError, MissingExtraError
 
+LOCK = "evaluation.lock"
+
 log = logging.getLogger(__name__)
+
+ArmName = Literal["base", "rag", "finetuned", "combined", "rag_examples", "rag_schema"]
+ARMS: tuple[ArmName, ...] = get_args(ArmName)
+"""The standard arms of `eval`, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +37,17 @@ class Order:
 
     questions: Sequence[Mapping[str, Any]]
     """As lines of a file of questions."""
-    modes: Sequence[Mode]
+    arms: Sequence[str] | None
+    """Some of `ARMS`; None compares all of them that the workspace can carry out."""
     collection: str
     limit: int | None = None
     adapter: str | None = None
 
     @property
     def answers(self) -> int:
-        """How many are wanted, if every question is one."""
+        """How many are wanted at most; the run knows which arms and questions there are."""
         asked = len(self.questions) if self.limit is None else min(self.limit, len(self.questions))
-        return asked * len(self.modes)
+        return asked * len(ARMS if self.arms is None else self.arms)
 
 
 class Evaluate(Protocol):
@@ -74,7 +86,6 @@ class Evaluations:
         self._workspace = workspace
         self._jobs = jobs
         self._load = load
-        self._one = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -90,16 +101,24 @@ class Evaluations:
                 "This service was started without evaluation.",
                 hint="groundtune serve has it; or: groundtune eval run CONFIG.toml",
             )
-        evaluate = self._load()
-        if not self._one.acquire(blocking=False):
+        with loading():
+            evaluate = self._load()
+        # A lock of its own: one lock object lets every thread of its process in at once.
+        one = FileLock(self._workspace.home / LOCK, thread_local=False)
+        try:
+            one.acquire(timeout=0)
+        except Timeout:
             raise ConflictError(
                 "An evaluation is running already.", hint="Start the next one when it has ended."
-            )
+            ) from None
         with ExitStack() as unstarted:
-            unstarted.callback(self._one.release)
+            unstarted.callback(one.release)
             job = self._jobs.add(order.collection, total=order.answers)
             self._thread = threading.Thread(
-                target=self._run, args=(evaluate, order, job, loop), name="evaluation", daemon=True
+                target=self._run,
+                args=(evaluate, order, job, loop, one),
+                name="evaluation",
+                daemon=True,
             )
             self._thread.start()
             unstarted.pop_all()  # the thread gives it back
@@ -112,12 +131,17 @@ class Evaluations:
             self._thread.join()
 
     def _run(
-        self, evaluate: Evaluate, order: Order, job: Job, loop: asyncio.AbstractEventLoop
+        self,
+        evaluate: Evaluate,
+        order: Order,
+        job: Job,
+        loop: asyncio.AbstractEventLoop,
+        one: FileLock,
     ) -> None:
         def on_answer(done: int, total: int) -> None:
             if self._stopping.is_set():
                 raise StoppedError
-            self._jobs.progress(job.id, done=min(done, job.total), current=None)
+            self._jobs.progress(job.id, done=done, total=total, current=None)
 
         try:
             result = evaluate(self._workspace, order, loop=loop, on_answer=on_answer)
@@ -131,7 +155,7 @@ class Evaluations:
         else:
             self._jobs.finish(job.id, result=result)
         finally:
-            self._one.release()
+            one.release()
 
 
 def _messages(group: BaseExceptionGroup[GroundtuneError]) -> list[str]:

@@ -3,8 +3,13 @@
 An answer is remembered when it is given, so that a rating can refer to it: the newest ones, for as
 long as the settings say. One that was rated is kept until a document it rests on is deleted: what
 was made of a document goes with it.
+
+An answer in a conversation is kept with what was said before it, so it rests on the documents of
+those answers too. They are found by their words among the answers that are remembered. What is not
+found there was said elsewhere, from what nobody knows, and is not kept.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -56,6 +61,18 @@ SHOWN = Table(
     Column("document_id", String(32), nullable=False, index=True),
     Column("cited", Boolean, nullable=False),
     Column("passage", Text, nullable=False),  # the evidence as JSON, its text too
+)
+RESTING = Table(
+    "answer_history",  # documents that what was said before an answer rests on
+    METADATA,
+    Column("request_id", ForeignKey("answers.request_id"), primary_key=True),
+    Column("document_id", String(32), primary_key=True, index=True),
+)
+WORDS = Table(
+    "answer_words",  # a digest of what was said, by which it is found when a client sends it back
+    METADATA,
+    Column("request_id", ForeignKey("answers.request_id"), primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),
 )
 RATINGS = Table(
     "feedback",
@@ -114,7 +131,6 @@ class Feedback:
             "mode": answer.mode,
             "model": answer.model,
             "adapter": answer.adapter,
-            "history": json.dumps([[t.question, t.answer] for t in ask.history]),
             "question": ask.question,
             "answer": answer.answer,
             "abstained": answer.abstained,
@@ -131,9 +147,16 @@ class Feedback:
             for e in answer.evidence
         ]
         with self._engine.begin() as connection:
-            connection.execute(insert(ANSWERS).values(**row))
+            said, documents = _traced(connection, ask)
+            history = json.dumps(said, ensure_ascii=False)
+            connection.execute(insert(ANSWERS).values(**row, history=history))
+            digest = _digest(ask.collection, answer.answer)
+            connection.execute(insert(WORDS).values(request_id=answer.request_id, digest=digest))
             if shown:
                 connection.execute(insert(SHOWN), shown)
+            if documents:
+                named = [{"request_id": answer.request_id, "document_id": d} for d in documents]
+                connection.execute(insert(RESTING), named)
         self._unswept += 1
         if self._unswept >= SWEEP:
             self.sweep()
@@ -180,9 +203,10 @@ class Feedback:
 
     def forget_document(self, document_id: str) -> int:
         """Forget the answers that were given from a document, rated or not; return how many."""
-        resting = select(SHOWN.c.request_id).where(SHOWN.c.document_id == document_id)
+        shown = select(SHOWN.c.request_id).where(SHOWN.c.document_id == document_id)
+        before = select(RESTING.c.request_id).where(RESTING.c.document_id == document_id)
         with self._engine.begin() as connection:
-            return _forget(connection, list(connection.execute(resting.distinct()).scalars()))
+            return _forget(connection, list(connection.execute(shown.union(before)).scalars()))
 
     def sweep(self) -> int:
         """Forget unrated answers that are too old or too many; return how many."""
@@ -196,6 +220,26 @@ class Feedback:
             return _forget(connection, sorted(ids))
 
 
+def _traced(connection: Connection, ask: Ask) -> tuple[list[list[str]], list[str]]:
+    """Return what was said here before a question, and the documents that it rests on."""
+    said: list[list[str]] = []
+    documents: set[str] = set()
+    for turn in ask.history:
+        digest = _digest(ask.collection, turn.answer)
+        same = select(WORDS.c.request_id).where(WORDS.c.digest == digest)
+        ours = list(connection.execute(same).scalars())
+        if ours:
+            said.append([turn.question, turn.answer])
+        for table in (SHOWN, RESTING):
+            rest = select(table.c.document_id).where(table.c.request_id.in_(ours))
+            documents |= set(connection.execute(rest).scalars())
+    return said, sorted(documents)
+
+
+def _digest(collection: str, words: str) -> str:
+    return hashlib.sha256(f"{collection}\0{words.strip()}".encode()).hexdigest()
+
+
 def _evidence(connection: Connection, request_id: str) -> list[dict[str, Any]]:
     query = select(SHOWN).where(SHOWN.c.request_id == request_id).order_by(SHOWN.c.marker)
     return [
@@ -207,6 +251,6 @@ def _evidence(connection: Connection, request_id: str) -> list[dict[str, Any]]:
 def _forget(connection: Connection, ids: Sequence[str]) -> int:
     for start in range(0, len(ids), 500):  # databases bound the number of parameters
         some = ids[start : start + 500]
-        for table in (RATINGS, SHOWN, ANSWERS):
+        for table in (RATINGS, SHOWN, RESTING, WORDS, ANSWERS):
             connection.execute(delete(table).where(table.c.request_id.in_(some)))
     return len(ids)

@@ -8,20 +8,27 @@ from ingest.index import Scored
 
 UNSEEN = 0.8
 """Fitted with the weight, on two collections (`docs/design/retrieval.md`)."""
+RRF_K = 60
+"""Of reciprocal-rank fusion (Cormack, Clarke and Buettcher, 2009)."""
 
 
-def fuse(dense: Sequence[Scored], lexical: Sequence[Scored], *, dense_weight: float) -> list[Hit]:
-    """Merge both rankings by their scores (a convex combination; Bruch, Gai and Ingber, 2023).
+def fuse(
+    dense: Sequence[Scored], lexical: Sequence[Scored], *, dense_weight: float, ranks: bool = True
+) -> list[Hit]:
+    """Merge both rankings by their scores and their ranks, each counting for a half.
 
-    A chunk scores w * cosine / best cosine + (1 - w) * BM25 / best BM25, so each ranking speaks
-    between 0 and 1, and how far the first is ahead of the second counts, which ranks would hide.
-    A chunk that only words found takes `UNSEEN` of the last cosine of the dense ranking, which it
-    cannot exceed; one that no word found takes 0. Ties keep the dense order.
+    By scores (a convex combination; Bruch, Gai and Ingber, 2023) a chunk has
+    w * cosine / best cosine + (1 - w) * BM25 / best BM25: how far the first is ahead of the second
+    counts, which ranks would hide. A chunk that only words found takes `UNSEEN` of the last cosine
+    of the dense ranking, which it cannot exceed; one that no word found takes 0. By ranks it has
+    the mean of 61 / (60 + rank) in both rankings: one score that is out of all proportion cannot
+    decide alone. Each is between 0 and 1. Ties keep the dense order.
 
     Args:
         dense: best first, scored by cosine.
         lexical: best first, scored by BM25.
         dense_weight: w, 0 to 1.
+        ranks: False fuses by scores alone.
     """
     near = _Ranking(dense)
     words = _Ranking(lexical)
@@ -32,14 +39,18 @@ def fuse(dense: Sequence[Scored], lexical: Sequence[Scored], *, dense_weight: fl
         bm25 = words.scores.get(chunk_id)
         similarity = max(unseen if cosine is None else cosine, 0.0) / near.best
         fused = dense_weight * similarity + (1 - dense_weight) * (bm25 or 0.0) / words.best
+        places = near.ranks.get(chunk_id), words.ranks.get(chunk_id)
+        if ranks:
+            by_rank = sum((1 + RRF_K) / (place + RRF_K) for place in places if place) / 2
+            fused = (fused + by_rank) / 2
         hits.append(
             Hit(
                 chunk,
                 score=fused,
                 similarity=cosine,
-                dense_rank=near.ranks.get(chunk_id),
+                dense_rank=places[0],
                 bm25=bm25,
-                bm25_rank=words.ranks.get(chunk_id),
+                bm25_rank=places[1],
                 fused=fused,
             )
         )

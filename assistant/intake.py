@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from opentelemetry.trace import NoOpTracer, Span, Tracer
 
 from assistant.jobs import Job, JobFile, Jobs
+from assistant.pauses import loading
 from assistant.uploads import Uploads
+from ingest import cut
 from ingest.document import Record
 from ingest.errors import GroundtuneError
 from ingest.files import Upload
@@ -42,15 +45,23 @@ class Intake:
     """Works off the uploads of a workspace."""
 
     def __init__(
-        self, index: Index, pipeline: Pipeline, jobs: Jobs, uploads: Uploads, home: Path
+        self,
+        index: Index,
+        pipeline: Pipeline,
+        jobs: Jobs,
+        uploads: Uploads,
+        home: Path,
+        tracer: Tracer | None = None,
     ) -> None:
         self._index = index
         self._pipeline = pipeline
         self._jobs = jobs
         self._uploads = uploads
+        self._tracer = tracer or NoOpTracer()
         self._lock = FileLock(home / LOCK, thread_local=False)
         self._awake = threading.Event()
         self._stopping = threading.Event()
+        self._loaded = False
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
 
     @property
@@ -124,7 +135,10 @@ class Intake:
         try:
             if job.status == "running":
                 self._index.repair()  # whoever worked on it died at it
-            self._run(job)
+            with self._tracer.start_as_current_span("ingest") as span:
+                span.set_attribute("groundtune.job_id", job.id)
+                span.set_attribute("groundtune.files", job.total)
+                self._run(job, span)
         except GroundtuneError as error:
             self._jobs.fail(job.id, error.message)
         except Exception:  # the edge of a job: one that is broken must not hold up the others
@@ -133,7 +147,11 @@ class Intake:
         if self._jobs.get(job.id).ended:
             self._uploads.forget(job.id)
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job, span: Span) -> None:
+        if not self._loaded:
+            with loading():
+                cut.load()
+            self._loaded = True
         files = self._jobs.files(job.id)
         results = {file.source: file.result for file in files if file.result is not None}
         left = [file for file in files if file.result is None]
@@ -141,6 +159,8 @@ class Intake:
 
         def through(name: str, result: FileResult) -> None:
             results[name] = self._kept(job, by_source[name], result)
+            told = {"groundtune.outcome": result.outcome, "groundtune.chunks": result.chunks}
+            span.add_event("file", told)
             self._jobs.through(job.id, name, results[name], done=len(results))
 
         tally = self._pipeline.run(

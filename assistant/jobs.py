@@ -204,9 +204,12 @@ class Jobs:
             connection.execute(update(FILES).where(this).values(result=told))
             _change(connection, job_id, status="running", done=done, current=source)
 
-    def progress(self, job_id: str, *, done: int, current: str | None) -> None:
-        """Note how far a job is."""
-        self._set(job_id, status="running", done=done, current=current)
+    def progress(
+        self, job_id: str, *, done: int, current: str | None, total: int | None = None
+    ) -> None:
+        """Note how far a job is, and of how much, where that was not known at its start."""
+        known = {} if total is None else {"total": total}
+        self._set(job_id, status="running", done=done, current=current, **known)
 
     def finish(self, job_id: str, *, result: Mapping[str, Any], error: str | None = None) -> None:
         """Note what a job did; with an `error` it failed."""
@@ -221,17 +224,22 @@ class Jobs:
     def forget(self, collection: str, source: str) -> None:
         """Take a document that was deleted out of what the jobs of its collection tell."""
         mine = (JOBS.c.collection == collection) & JOBS.c.status.in_(ENDED)
+        query = select(JOBS.c.id, JOBS.c.result, JOBS.c.error).where(mine)
         with self._engine.begin() as connection:
-            for job_id, told in connection.execute(select(JOBS.c.id, JOBS.c.result).where(mine)):
+            for job_id, told, error in connection.execute(query).all():
                 result = json.loads(told or "{}")
                 kept = {
                     key: [one for one in result[key] if one["source"] != source]
                     for key in ("failed", "files")
                     if key in result
                 }
+                changed: dict[str, Any] = {}
                 if any(len(kept[key]) < len(result[key]) for key in kept):
-                    change = update(JOBS).where(JOBS.c.id == job_id)
-                    connection.execute(change.values(result=json.dumps(result | kept)))
+                    changed["result"] = json.dumps(result | kept, ensure_ascii=False)
+                if source in (error or ""):
+                    changed["error"] = "It failed at a document that was deleted since."
+                if changed:
+                    connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**changed))
 
     def unfinished(self) -> set[str]:
         """Return the ids of the jobs that whoever starts next goes on with."""

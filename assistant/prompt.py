@@ -18,6 +18,9 @@ PASSAGE = "[{marker}] {label}\n{text}"
 WITH_EVIDENCE = "Question: {question}\n\nPassages:\n{passages}\n\nQuestion: {question}"
 WITHOUT_EVIDENCE = "Question: {question}"
 
+MARKED = re.compile(r"(?:\A|\n\n)\[\d+\] ")
+"""Where a passage begins."""
+
 # The control tokens of the common chat templates. A document that contains one must not be able to
 # end a turn or to open one: with a space inside it is ordinary text.
 CONTROL_TOKEN = re.compile(
@@ -65,6 +68,20 @@ def question_of(text: str) -> str:
     """Return the question of a user message that `user_text` wrote, with or without passages."""
     begin, between = WITHOUT_EVIDENCE.format(question=""), "\n\nPassages:\n"
     return text.removeprefix(begin).partition(between)[0]
+
+
+def passages_of(text: str) -> tuple[Passage, ...]:
+    """Return the passages of a user message that `user_text` wrote; none where it shows none.
+
+    None as well where a passage's own words look like the beginning of another one.
+    """
+    question = question_of(text)
+    begin, end = f"{user_text(question, ())}\n\nPassages:\n", f"\n\n{user_text(question, ())}"
+    if not (text.startswith(begin) and text.endswith(end)):
+        return ()
+    parts = MARKED.split(text.removeprefix(begin).removesuffix(end))[1:]
+    passages = tuple(Passage(*part.partition("\n")[::2]) for part in parts)
+    return passages if user_text(question, passages) == text else ()
 
 
 def build_messages(

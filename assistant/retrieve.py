@@ -57,7 +57,7 @@ class Retriever:
         Args:
             index: what to search.
             candidates: chunks that each ranking contributes.
-            dense_weight: what the cosine counts for in the fusion, 0 to 1; BM25 has the rest.
+            dense_weight: what the cosine counts for among the scores, 0 to 1; BM25 has the rest.
             sentences: sentences that `evidence` keeps; 0 keeps whole passages.
             embedder: compares questions with sentences; None takes the index's own.
             reranker: ranks the candidates again; None leaves them as they are fused.
@@ -110,13 +110,14 @@ class Retriever:
         collection: str = "default",
         filters: Filters | None = None,
         include_superseded: bool = False,
+        ranks: bool = True,
     ) -> Findings:
         """Return at most `k` passages, best first, and what was found above them but left out.
 
         A passage that stands in several documents is shown once. Passages of a document that
         another one supersedes are left out as long as that one is among those searched; with
         `include_superseded` they are shown behind the current ones. An empty collection finds
-        nothing.
+        nothing. `ranks=False` fuses by scores alone.
 
         Raises:
             UsageError: documents cannot be filtered so.
@@ -128,7 +129,9 @@ class Retriever:
             documents = matching(records, filters, collection)
         limit = max(k, self._candidates)
         while True:
-            ranked = self.rank(question, limit=limit, collection=collection, documents=documents)
+            ranked = self.rank(
+                question, limit=limit, collection=collection, documents=documents, ranks=ranks
+            )
             labelled = self._label(ranked, collection, documents)
             found = _select(labelled, k=k, include_superseded=include_superseded)
             # What is left out makes room: look further down, unless that is all there is.
@@ -145,13 +148,14 @@ class Retriever:
         limit: int,
         collection: str = "default",
         documents: Collection[str] | None = None,
+        ranks: bool = True,
     ) -> list[Hit]:
         """Return the `limit` best passages of each ranking, fused, and ranked again if so set."""
         dense = self._index.dense(question, collection=collection, limit=limit, documents=documents)
         lexical = self._index.lexical(
             question, collection=collection, limit=limit, documents=documents
         )
-        hits = fuse(dense, lexical, dense_weight=self._dense_weight)
+        hits = fuse(dense, lexical, dense_weight=self._dense_weight, ranks=ranks)
         if self._reranker is None:
             return hits
         return rerank(question, hits, self._reranker, candidates=self._rerank_candidates)
@@ -188,14 +192,19 @@ class Retriever:
         neither the question nor the title holds: what is asked is news; plus 0.3 times the share
         of the question's words in it, rare ones weighing more. `spare` more follow behind those
         that are shown.
+
+        Sentences are taken from the best passages by scores alone: with ranks a document is found
+        as well, and its passage with the fact a little less often.
         """
-        hits = self.search(
+        found = self.find(
             question,
             k=k + (0 if self._sentences else spare),
             collection=collection,
             filters=filters,
             include_superseded=include_superseded,
+            ranks=not self._sentences,
         )
+        hits = list(found.hits)
         if not self._sentences or not hits:
             return hits
         cut = list(_cut(hits))

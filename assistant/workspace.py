@@ -49,11 +49,16 @@ log = logging.getLogger(__name__)
 class Workspace(AbstractContextManager["Workspace"]):
     """Everything in one `.groundtune` folder, for one process, or for several that serve it."""
 
-    def __init__(self, settings: Settings, *, shared: bool = False) -> None:
-        """Open nothing yet; `shared` leaves to others what only one process may put right."""
+    def __init__(self, settings: Settings, *, shared: bool = False, serving: bool = False) -> None:
+        """Open nothing yet.
+
+        `shared` leaves to others what only one process may put right. `serving` keeps out of this
+        process what would hold up its answers.
+        """
         self.settings = settings
         self.home = settings.home
         self.shared = shared
+        self.serving = serving
 
     @cached_property
     def registry(self) -> Registry:
@@ -85,6 +90,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             self.home,
             index=self.registry.index_id,
             model=self.embedding_model.fingerprint,
+            apart=self.serving,
         )
 
     @cached_property
@@ -392,6 +398,9 @@ def make_parts(
     return Parts(read, lambda document: chunker().chunk(document), used)
 
 
-def open_workspace(settings: Settings, *, shared: bool = False) -> Workspace:
-    """Return the workspace at `settings.home`; `shared` where several processes serve it."""
-    return Workspace(settings, shared=shared)
+def open_workspace(settings: Settings, *, shared: bool = False, serving: bool = False) -> Workspace:
+    """Return the workspace at `settings.home`.
+
+    `serving` where a service answers from it, `shared` where several processes do so together.
+    """
+    return Workspace(settings, shared=shared, serving=serving)

@@ -2,7 +2,8 @@
 
 Rules, on the headline slice and on the goal: grounded answers, or facts where there is no format to
 measure. A step is *worth it* when it is seen to gain (see `verdict`), *not worth it* when it is
-seen to lose or its interval ends below five points, and *unclear* otherwise.
+seen to lose, and, over eight groups of documents or more, when its interval ends below five points
+or no question differs; *unclear* otherwise.
 
 1. An arm that gave fewer than nine answers in ten leaves everything unclear.
 2. Adding retrieval is `combined` minus `finetuned`; adding tuning is `combined` minus `rag`.
@@ -94,6 +95,8 @@ def worth(found: Estimate) -> Worth:
     """Return whether a gain is worth having."""
     if found.seen and found.mean is not None:
         return "yes" if found.mean > 0 else "no"
+    if found.clusters < FEW_GROUPS:
+        return "unclear"  # four answers that are alike say little of the fifth
     if found.mean == 0 and found.why == "every question gave the same value":
         return "no"
     if found.high is not None and found.high < WORTHWHILE:
@@ -206,7 +209,7 @@ def _alone(steps: _Steps, added: str) -> tuple[Choice, str]:
 
 def _gains(summary: Summary) -> str:
     """Return what each part adds to its own end, in plain words: the verdict's own comparisons."""
-    clauses = []
+    clauses, seen = [], []
     for metric, mode, name, what in (
         ("facts", "rag", "retrieval", "correct facts"),
         ("format", "finetuned", "tuning", "valid format"),
@@ -214,12 +217,16 @@ def _gains(summary: Summary) -> str:
         effect = summary.compare(metric, summary.modes[mode], summary.modes["base"])
         if effect is not None and effect.mean is not None:
             clauses.append(f"{name} {_adds(effect, what)}")
+            seen.append(effect.seen)
     if not clauses:
         return ""
-    words = "; ".join(clauses)
-    combined = summary.means[summary.headline][summary.modes["combined"]]["grounded"]
-    if combined.mean is not None:
-        words += f"; together, {percent(combined.mean)} of the answers are grounded"
+    # What a part does alone need not be what it adds to the other, which the advice is about.
+    words = f"{'' if all(seen) else 'each by itself, '}{'; '.join(clauses)}"
+    means = summary.means[summary.headline]
+    base, combined = (means[summary.modes[mode]]["grounded"].mean for mode in ("base", "combined"))
+    if combined is not None:
+        words += f"; together, {percent(combined)} of the answers are grounded"
+        words += f" (base: {percent(base)})"
     return f"{words[0].upper()}{words[1:]}."
 
 

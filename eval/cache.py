@@ -53,6 +53,26 @@ class Cache(AbstractContextManager["Cache"]):
         self._db.executemany("INSERT OR REPLACE INTO cache VALUES (?, ?)", rows)
         self._db.execute("COMMIT")
 
+    def empty(self) -> int:
+        """Remove every value, its bytes on disk too; return how many there were.
+
+        Raises:
+            StoreError: an evaluation is at work with the file.
+        """
+        try:
+            self._db.execute("PRAGMA secure_delete=ON")
+            removed = self._db.execute("DELETE FROM cache").rowcount
+            self._db.execute("VACUUM")
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            busy = str(error)
+        if busy:
+            raise StoreError(
+                f"The cache of evaluations at {self._path} is in use.",
+                hint="Wait until the evaluation has ended, then run this again.",
+            )
+        return removed
+
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()

@@ -1,4 +1,4 @@
-"""`groundtune eval run|compare|questions|retrieval|choice|obedience|open`."""
+"""`groundtune eval run|compare|questions|retrieval|choice|obedience|open|forget`."""
 
 import argparse
 import webbrowser
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(
         dest="action",
         required=True,
-        metavar="run|compare|questions|retrieval|choice|obedience|open",
+        metavar="run|compare|questions|retrieval|choice|obedience|open|forget",
     )
     run_ = actions.add_parser("run", help="answer the questions by every arm and report")
     run_.add_argument("recipe", type=Path, metavar="CONFIG.toml", help="questions and arms")
@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_measures(actions)
     open_ = actions.add_parser("open", help="show a report in the browser and print its path")
     open_.add_argument("run", metavar="RUN", help="a report folder, its name, or 'latest'")
+    forget_ = actions.add_parser(
+        "forget", help="remove kept answers, and reports: they quote documents that were deleted"
+    )
+    forget_.add_argument(
+        "reports", nargs="*", metavar="REPORT", help="names of reports to remove too, or 'all'"
+    )
 
 
 def _add_measures(actions: Any) -> None:
@@ -91,6 +97,10 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """
     if args.action == "open":
         return _open(args.run, settings.home / "reports")
+    if args.action == "forget":
+        from eval.forget import forget
+
+        return forget(settings.home, args.reports)
     if args.action == "compare":
         return _compare(args, settings)
     if args.action == "questions":
@@ -102,6 +112,10 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def render(result: Mapping[str, Any]) -> str:
     """Return the result in words."""
+    if "forgotten" in result:
+        from eval.forget import render as forgot
+
+        return forgot(result)
     if "changes" in result:
         from eval.compare_text import render_comparison
 
@@ -124,7 +138,8 @@ def render(result: Mapping[str, Any]) -> str:
         return str(result["html"])
     lines = [f"{n}. {sentence}" for n, sentence in enumerate(result["sentences"], start=1)]
     if result.get("unanswered"):
-        lines += ["", f"{result['unanswered']} answers failed: left out, and shown in the report."]
+        failed = f"{result['unanswered']} answer{'s' if result['unanswered'] > 1 else ''} failed"
+        lines += ["", f"{failed}: left out, and shown in the report."]
         lines.append("Run the same command again to ask for those alone.")
     return "\n".join([*lines, "", f"Report: {result['html']}"])
 

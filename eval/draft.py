@@ -45,6 +45,9 @@ POINTING = re.compile(
     re.IGNORECASE,
 )
 """A question that points at what its reader does not see."""
+NO_FORM = "not in the form asked for"
+QUESTION_MARKS = "?\uff1f\u061f"
+"""Latin, full-width, Arabic. A small model repeats the document's title and asks nothing."""
 COMMON = frozenset(
     ("a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "has", "have", "in", "is")
     + ("it", "its", "of", "on", "or", "that", "the", "their", "this", "to", "was", "were", "with")
@@ -142,7 +145,7 @@ def judged(chunk: Chunk, reply: str) -> Draft:
     try:
         found = Proposal.model_validate_json(reply)
     except ValidationError:
-        return _refused(chunk, f"not in the form asked for: {reply[:80]!r}")
+        return _refused(chunk, f"{NO_FORM}: {reply[:80]!r}")
     question, answer = found.question.strip(), found.answer.strip()
     quote = quoted(chunk.text, found.quote)
     draft = Draft(
@@ -211,7 +214,7 @@ async def _proposed(chunk: Chunk, engine: Engine, how: Drafting, cache: Cache) -
 
 def _fault(question: str, answer: str, quote: str | None) -> str:
     """Return why a draft cannot be used; empty when it can."""
-    if len(WORD.findall(question)) < 3:
+    if len(WORD.findall(question)) < 3 or question[-1] not in QUESTION_MARKS:
         return "not a question"
     if POINTING.search(question):
         return "points at a passage that its reader does not see"

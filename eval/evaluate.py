@@ -155,7 +155,7 @@ async def _answer_and_score(
     answers = sum(plan.repeats(arm) for arm in plan.arms) * len(plan.questions)
     with progress(answers) as bar:
         outcomes = await answer_all(plan, assistants, cache, bar, parallel=parallel)
-    cards = await score_all(
+    cards = score_all(
         {question.id: question for question in plan.questions},
         {arm.name: arm for arm in plan.arms},
         outcomes,

@@ -51,6 +51,8 @@ NEEDS = {
     "rubric": ("user_input", "response"),
 }
 BEST_RUBRIC = 5.0
+ROUNDING = 1e-6
+"""How far a share of float32 numbers may be off."""
 
 
 class Judge:
@@ -121,8 +123,11 @@ class Judge:
             return Score(None, "the judge found nothing to score")
         if metric == "rubric":
             value = (value - 1) / (BEST_RUBRIC - 1)
-        if not 0 <= value <= 1:
+        if metric == "answer_relevancy":
+            value = max(0.0, value)  # a cosine, and of unlike texts it may be just below
+        if not -ROUNDING <= value <= 1 + ROUNDING:
             return Score(None, f"the judge gave {value:g}, and scores are 0 to 1")
+        value = min(1.0, max(0.0, value))
         return Score(value, str(result.reason or "by the judge"))
 
     async def _remembered(

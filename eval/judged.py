@@ -57,6 +57,17 @@ class Noise:
     unscored: int
     """Repeats that gave no score."""
 
+    @property
+    def sentence(self) -> str:
+        """Say how far the judge's scores can be told from its moods."""
+        if self.mean_change is None:
+            return "No score was given twice, so the judge's noise is unknown."
+        gone = f", and {self.unscored} more gave none the second time" if self.unscored else ""
+        return (
+            f"Scores that were given twice (n = {self.n}) differ by {self.mean_change:.2f} on "
+            f"average{gone}."
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -74,6 +85,16 @@ class Judged:
     noise: Noise
     human: Mapping[str, Agreement]
     """Metric -> agreement with human labels; empty without them."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What its noise is, and how it agrees with people on each metric."""
+        labels = {metric.name: metric.label for metric in JUDGED}
+        people = (
+            found.sentence(f"On {labels[metric]} the judge", "human labels")
+            for metric, found in self.human.items()
+        )
+        return (self.noise.sentence, *people)
 
 
 class Label(NamedTuple):
@@ -205,7 +226,8 @@ def read_labels(path: Path) -> list[Label]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The human labels at {path} cannot be read: {error}.") from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"The human labels at {path} cannot be read: {why}.") from None
     known = {metric.name for metric in JUDGED}
     labels, problems = [], []
     for number, line in enumerate(lines, start=1):

@@ -5,10 +5,10 @@ nothing. The training rows are found by lineage: report -> adapter -> data set.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from assistant.adapter import Adapter
 from assistant.near_duplicates import near_duplicates_between
@@ -20,6 +20,7 @@ TRAIN = "train.jsonl"
 OPENING = WITHOUT_EVIDENCE.partition("{")[0]
 """What stands before a question in a prompt; with evidence, the last one counts."""
 SHOWN = 10
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,11 @@ def find_leaks(questions: Sequence[Question], adapters: Sequence[Adapter], home:
     unknown: dict[str, str] = {}
     for adapter in sorted(adapters, key=lambda a: a.reference):
         try:
-            asked = _trained_on(adapter, home)
+            said = trained_on(adapter, home, asked_in)
         except DataError as error:
             unknown[adapter.reference] = error.message
             continue
+        asked = list(dict.fromkeys(text for row in said for text in row))
         rows[adapter.reference] = len(asked)
         leaks += [
             Leak(
@@ -104,14 +106,31 @@ def find_leaks(questions: Sequence[Question], adapters: Sequence[Adapter], home:
     return Search(tuple(leaks), rows, unknown)
 
 
+def leak_sentence(manifest: Mapping[str, Any]) -> str:
+    """Say what the search for questions that an adapter was trained on found; empty without one."""
+    search = manifest.get("leaks") or {}
+    ids = sorted({leak["question_id"] for leak in search.get("leaks", ())})
+    said = []
+    if search.get("rows"):
+        rows = ", ".join(f"{n} of {adapter}" for adapter, n in search["rows"].items())
+        found = "None of the questions is a near-duplicate of one"
+        if ids:
+            found = f"{len(ids)} questions are near-duplicates of one and were left out"
+            found += f": {', '.join(ids[:10])}{', ...' if len(ids) > 10 else ''}"
+        said.append(f"Questions of training rows looked at: {rows}. {found}.")
+    for adapter, why in search.get("unknown", {}).items():
+        said.append(f"Whether {adapter} was trained on these questions is unknown: {why}.")
+    return " ".join(said)
+
+
 def asked_in(row: dict[str, Any]) -> list[str]:
     """Return what is asked in a training row: the question of each user turn, without evidence."""
     said = [str(m["content"]) for m in row["messages"] if m["role"] == "user"]
     return [text.rpartition(OPENING)[2].strip() for text in said]
 
 
-def _trained_on(adapter: Adapter, home: Path) -> list[str]:
-    """Return every question of the adapter's data set, each once.
+def trained_on(adapter: Adapter, home: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
+    """Return what `read` makes of every row of the adapter's data set, in its order.
 
     Raises:
         DataError: the data set is not known, not here, or not readable.
@@ -122,9 +141,8 @@ def _trained_on(adapter: Adapter, home: Path) -> list[str]:
     path = home / "datasets" / str(dataset["name"]) / TRAIN
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        asked = [text for line in lines if line.strip() for text in asked_in(json.loads(line))]
+        return [read(json.loads(line)) for line in lines if line.strip()]
     except OSError:
         raise DataError(f"its data set {dataset['name']} is not in this workspace") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"its data set {dataset['name']} cannot be read: {error!r}") from None
-    return list(dict.fromkeys(asked))

@@ -9,7 +9,13 @@ import numpy as np
 from assistant.answer import Answer
 from eval.cache import Cache
 from eval.outcome import Outcome
-from eval.overlap import Overlap
+from eval.overlap import (
+    citation_precision,
+    citation_recall,
+    retrieval_precision,
+    retrieval_recall,
+    rouge,
+)
 from eval.price import Prices
 from eval.question import Quantity, Question
 from eval.recipe import Arm
@@ -150,7 +156,8 @@ def similarities(
     new = {key: i for i, key in keys.items() if key not in known}
     if new:
         wanted = sorted({text for i in new.values() for text in (texts[i], questions[i].reference)})
-        vectors = dict(zip(wanted, embedder.embed(wanted), strict=True))
+        # One by one: the last bits of a vector depend on what is embedded beside it.
+        vectors = {text: embedder.embed([text])[0] for text in wanted}
         cosines = {
             key: round(float(np.dot(vectors[texts[i]], vectors[questions[i].reference])), 6)
             for key, i in new.items()
@@ -163,10 +170,10 @@ def similarities(
 
 
 def _pair_key(model: str, *texts: str) -> str:
-    return hashlib.sha256("\x00".join(("cosine", model, *texts)).encode()).hexdigest()
+    return hashlib.sha256("\x00".join(("cosine alone", model, *texts)).encode()).hexdigest()
 
 
-async def score_all(
+def score_all(
     questions: Mapping[str, Question],
     arms: Mapping[str, Arm],
     outcomes: Sequence[Outcome],
@@ -181,7 +188,6 @@ async def score_all(
 
     A failed outcome has every score None, so that it is counted and not averaged.
     """
-    overlap = Overlap()
     answered = [(o, o.answer) for o in outcomes if o.answer is not None]
     cosines = similarities(
         [questions[o.question_id] for o, _ in answered], [a for _, a in answered], embedder, cache
@@ -197,13 +203,13 @@ async def score_all(
         card = _plain_scores(question, answer, schema, avoided)
         card["price"] = prices.of(answer)
         card["similarity"] = next(left)
-        card["rouge"] = await overlap.rouge(question, answer)
+        card["rouge"] = rouge(question, answer)
         shown = arms[outcome.arm].retrieves
-        card["precision"] = await overlap.retrieval_precision(question, answer, shown=shown)
+        card["precision"] = retrieval_precision(question, answer, shown=shown)
         card["ndcg"] = ndcg(question, answer, shown=shown)
-        card["recall"] = await overlap.retrieval_recall(question, answer, shown=shown)
-        card["citation_precision"] = await overlap.citation_precision(question, answer, shown=shown)
-        card["citation_recall"] = await overlap.citation_recall(question, answer, shown=shown)
+        card["recall"] = retrieval_recall(question, answer, shown=shown)
+        card["citation_precision"] = citation_precision(question, answer, shown=shown)
+        card["citation_recall"] = citation_recall(question, answer, shown=shown)
         cards.append(card)
     return cards
 

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from eval.risk import RiskCoverage
 from eval.score import METRICS
 from eval.statistics import Estimate
+from eval.summary import COMPARED, Summary
 from eval.verdict import percent, points
 
 STYLE = """
@@ -141,7 +142,7 @@ def _cell(name: str, means: Mapping[str, Estimate], x: float, y: float, frame: F
         parts.append(_text(x + pad, y + 62, percent(whole.mean), "large"))
         parts.append(_text(x + pad, y + 80, _range(whole), "soft small"))
     first, step = (98, 26) if wide else (94, 18)
-    scale = frame.cell_width - frame.bar - 56
+    scale = frame.cell_width - frame.bar - 62  # "100 %" stands behind it
     for place, (metric, label) in enumerate(BARS):
         found, line, left = means[metric], y + first + place * step, x + frame.bar
         if wide:
@@ -198,6 +199,17 @@ def risk_picture(curves: Mapping[str, RiskCoverage]) -> Markup:
                 )
             )
     return _svg(WIDTH, bottom + 52, "Risk against coverage", parts)
+
+
+def forest_rows(summary: Summary, metrics: Sequence[str] = COMPARED) -> list[Row]:
+    """Return the differences of the headline slice on `metrics`, metric by metric."""
+    return [
+        Row(metric, f"{c.arm} − {c.against}", c.difference)
+        for metric in metrics
+        for c in summary.comparisons
+        if (c.slice, c.metric) == (summary.headline, metric)
+        and (c.difference.n or metric in COMPARED)
+    ]
 
 
 def forest_picture(rows: Sequence[Row], title: str) -> Markup:

@@ -1,5 +1,7 @@
 """How small a difference a run can see, and how many questions it takes to see a given one."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from eval.statistics import SIGNIFICANT, Estimate
@@ -8,6 +10,8 @@ from ingest.extras import require
 POWER = 0.8
 WANTED = 0.05
 """Five points: the difference that reports say the needed number of questions for."""
+FEWEST_GROUPS = 2
+"""Below it there is no spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,34 @@ def power(found: Estimate, *, alpha: float = SIGNIFICANT, one_sided: bool = Fals
     root of their number, is the spread of one of them. Holds for one comparison on its own; the
     correction for many costs power.
     """
-    if found.error is None or found.error <= 0 or found.clusters < 2:
+    if found.error is None or found.error <= 0 or found.clusters < FEWEST_GROUPS:
         return Power(None, None, found.n)
     test = require("statsmodels.stats.power", extra="eval").TTestPower()
-    sides = {"alternative": "larger" if one_sided else "two-sided", "alpha": alpha, "power": POWER}
+    sides = "larger" if one_sided else "two-sided"
     spread = found.error * found.clusters**0.5
-    effect = float(test.solve_power(nobs=found.clusters, **sides))
-    groups = float(test.solve_power(effect_size=WANTED / spread, **sides))
+
+    def seen(effect: float, groups: float) -> float:
+        share = float(test.power(effect, groups, alpha, alternative=sides))
+        return 1.0 if math.isnan(share) else share  # it is, where the effect is beyond all doubt
+
+    effect = _reached(lambda effect: seen(effect, found.clusters), 0.0)
+    groups = _reached(lambda groups: seen(WANTED / spread, groups), float(FEWEST_GROUPS))
     return Power(effect * spread, _rounded(groups * found.n / found.clusters), found.n)
+
+
+def _reached(share: Callable[[float], float], least: float) -> float:
+    """Return from where on the growing `share` is `POWER`; `least` where it is that from the start.
+
+    statsmodels has solvers for both, and they give nan, or the wrong shape, where few groups are
+    enough or the level is unusual.
+    """
+    if share(least) >= POWER:
+        return least
+    most = 2 * least + 1
+    while share(most) < POWER:
+        most *= 2
+    root = require("scipy.optimize", extra="eval").brentq
+    return float(root(lambda x: share(x) - POWER, least, most, rtol=1e-9))
 
 
 def _rounded(questions: float) -> int:

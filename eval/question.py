@@ -86,7 +86,8 @@ def read_questions(path: Path) -> list[Question]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The questions at {path} cannot be read: {error}.") from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"The questions at {path} cannot be read: {why}.") from None
     questions: list[Question] = []
     problems: list[str] = []
     first_line: dict[str, int] = {}

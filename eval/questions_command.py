@@ -89,6 +89,11 @@ def render(result: Mapping[str, Any]) -> str:
     lines += [f"  {n} x {why}" for why, n in result.get("refused", {}).items()]
     if result["counts"]["open"]:
         lines.append(f"Next: groundtune eval questions review {result['review']}")
+    elif not result["counts"]["accepted"]:
+        lines.append(
+            "No draft can be used. Draft with a stronger language model: [engine] in "
+            "groundtune.toml. The small one that ships is unfit for this."
+        )
     else:
         lines.append(f"Next: groundtune eval questions accept {result['review']} questions.jsonl")
     return "\n".join(lines)
@@ -137,7 +142,7 @@ def _draft(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from assistant.workspace import open_workspace
     from eval.assistants import engine_name
     from eval.cache import Cache
-    from eval.draft import Drafting, choose, draft_all
+    from eval.draft import NO_FORM, Drafting, choose, draft_all
     from eval.progress import Bar
     from eval.review import counts, merged, read_review, write_review
 
@@ -171,6 +176,9 @@ def _draft(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             )
     every = merged(before, drafts)
     write_review(every, args.review)
-    reasons = Counter(draft.why for draft in drafts if draft.status == "refused")
+    # Each has other words behind it, and the reason alone can be counted.
+    reasons = Counter(
+        NO_FORM if d.why.startswith(NO_FORM) else d.why for d in drafts if d.status == "refused"
+    )
     refused = dict(reasons.most_common())
     return {"review": str(args.review), "counts": counts(every), "refused": refused}

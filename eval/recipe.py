@@ -32,6 +32,8 @@ class Arm(Section):
     """Decode under the JSON schema, so that the format cannot be wrong."""
     examples: Path | None = None
     """A JSONL file of worked examples, shown as earlier turns."""
+    shots: int = Field(default=0, ge=0, le=20)
+    """Worked examples drawn from what the adapter was trained on, where there is no file."""
     top_k: int | None = Field(default=None, ge=1, le=50)
     """Passages shown; none takes the configured number."""
     max_tokens: int | None = Field(default=None, ge=1)
@@ -54,6 +56,8 @@ class Arm(Section):
             raise ValueError(f"mode {self.mode!r} takes no adapter; use 'finetuned' or 'combined'")
         if (self.retrieval or self.top_k is not None) and not self.retrieves:
             raise ValueError(f"mode {self.mode!r} retrieves nothing; use 'rag' or 'combined'")
+        if self.shots and self.examples is not None:
+            raise ValueError("`shots` draws worked examples and `examples` names them: set one")
         return self
 
     def settings(self, configured: Settings) -> Settings:
@@ -90,7 +94,7 @@ class Arm(Section):
     def plain(self) -> bool:
         """Whether nothing but the mode sets this arm apart: one of the four of the 2x2."""
         special = (self.examples, self.adapter, self.system, self.temperature, self.top_k)
-        return not (self.constrain or self.engine or self.retrieval) and not any(
+        return not (self.constrain or self.shots or self.engine or self.retrieval) and not any(
             value is not None for value in special
         )
 
@@ -145,8 +149,12 @@ class JudgeSettings(Section):
         return self
 
 
-def _four_arms() -> tuple[Arm, ...]:
-    return tuple(Arm(name=mode, mode=mode) for mode in MODES)
+STANDARD: tuple[Arm, ...] = (
+    *(Arm(name=mode, mode=mode) for mode in MODES),
+    Arm(name="rag_examples", mode="rag", shots=3),
+    Arm(name="rag_schema", mode="rag", constrain=True),
+)
+"""The 2x2, and the two rivals that need no training: worked examples, and a schema."""
 
 
 class Recipe(Section):
@@ -180,7 +188,7 @@ class Recipe(Section):
     """None judges nothing: every other metric needs no judge."""
     price: tuple[Price, ...] = ()
     """What an answer costs, by model; without it, cost is tokens and time."""
-    arm: tuple[Arm, ...] = Field(default_factory=_four_arms, min_length=1)
+    arm: tuple[Arm, ...] = Field(default=STANDARD, min_length=1)
 
     @model_validator(mode="after")
     def _unique(self) -> "Recipe":
@@ -189,6 +197,11 @@ class Recipe(Section):
         if double:
             raise ValueError(f"two arms are called {', '.join(double)}; names must differ")
         return self
+
+    @property
+    def standard(self) -> bool:
+        """Whether the recipe names no arms: what cannot be carried out is left out then."""
+        return "arm" not in self.model_fields_set
 
     def only(self, names: Sequence[str]) -> "Recipe":
         """Return the recipe with these arms alone, in the recipe's order.
@@ -242,7 +255,8 @@ def read_examples(path: Path) -> tuple[Turn, ...]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The worked examples at {path} cannot be read: {error}.") from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"The worked examples at {path} cannot be read: {why}.") from None
     turns, problems = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -10,48 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from eval.advice import advise, goal_of
+from eval.cell import between, count, signed
 from eval.judge import JUDGED
+from eval.leaks import leak_sentence
+from eval.markdown import as_markdown
 from eval.outcome import Outcome
 from eval.picture import (
     NARROW,
     STYLE,
-    Row,
     factorial_picture,
     forest_picture,
+    forest_rows,
     risk_picture,
     standalone,
 )
 from eval.question import clusters_of
 from eval.result import Report
 from eval.score import COSTS, METRICS
-from eval.statistics import Estimate
-from eval.summary import (
-    ALL,
-    COMPARED,
-    DESCRIBED,
-    HELDOUT,
-    TAGGED,
-    Comparison,
-    Summary,
-    pairs_of_interest,
-)
+from eval.summary import DESCRIBED, SLICE_TITLES, TAGGED
 from eval.table import as_script_data, table_of
-from eval.verdict import interval, percent, points, quantity, verdict
+from eval.verdict import percent, quantity, verdict
 
 HTML = "report.html"
 JSON = "report.json"
 MARKDOWN = "report.md"
 PICTURE = "picture.svg"
-SLICE_TITLES = {
-    ALL: "All questions",
-    HELDOUT: "Documents that no training ticket touches",
-    "seen": "Documents that tickets touch, other facts",
-    "superseded": "A newer revision replaces the fact",
-    "two-documents": "The answer stands in two documents",
-    "unanswerable": "The documents do not say",
-    "style": "Nothing to look up: style only",
-    "other": "Other questions",
-}
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -131,9 +114,9 @@ def as_html(report: Report) -> str:
     )
     environment.filters |= {
         "percent": percent,
-        "signed": _signed,
-        "between": _between,
-        "count": _count,
+        "signed": signed,
+        "between": between,
+        "count": count,
         "quantity": quantity,
         "unbroken": _unbroken,
     }
@@ -167,104 +150,11 @@ def as_html(report: Report) -> str:
         manifest=_flat(report.manifest),
         parallel=report.parallel,
         cached=sum(outcome.cached for outcome in report.outcomes),
+        left_out=report.manifest.get("left_out") or {},
         leaks=leak_sentence(report.manifest),
         leaked=bool((report.manifest.get("leaks") or {}).get("leaks")),
         failures=[o for o in report.outcomes if o.answer is None],
     )
-
-
-def as_markdown(report: Report) -> str:
-    """Return the short form: verdict and tables."""
-    summary = report.summary
-    advice = advise(summary)
-    lines = [f"# {report.title}", "", report.created, "", f"**{advice.title}.**", ""]
-    lines += [*(f"{reason}  " for reason in advice.reasons), "", "What would change it:", ""]
-    lines += [*(f"- {change}" for change in advice.changes), ""]
-    lines += [f"{n}. {sentence}" for n, sentence in enumerate(verdict(summary), start=1)]
-    for slice_ in dict.fromkeys((summary.headline, ALL)):
-        lines += ["", f"## {SLICE_TITLES[slice_]} (n = {summary.slices[slice_]})", ""]
-        lines += _markdown_table(summary, slice_)
-    lines += ["", f"## Paired differences: {SLICE_TITLES[summary.headline]}", ""]
-    lines += ["| metric | arms | points | 95 % interval |", "| --- | --- | ---: | --- |"]
-    for row in forest_rows(summary):
-        found = row.difference
-        mean = "not measured" if found.mean is None else points(found.mean)
-        lines.append(f"| {row.metric} | {row.label} | {mean} | {interval(found)} |")
-    lines += ["", "## Cost of an answer", ""]
-    lines.append("| arm | failed | " + " | ".join(f"{c.label} p50 / p95" for c in COSTS) + " |")
-    lines.append("| --- | ---: |" + " ---: |" * len(COSTS))
-    for arm in summary.arms:
-        cells = [
-            f"{quantity(summary.costs[arm][c.name].p50, c.unit)} / "
-            f"{quantity(summary.costs[arm][c.name].p95, c.unit)}"
-            for c in COSTS
-        ]
-        lines.append(f"| {arm} | {summary.failed[arm]} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def leak_sentence(manifest: Mapping[str, Any]) -> str:
-    """Say what the search for questions that an adapter was trained on found; empty without one."""
-    search = manifest.get("leaks") or {}
-    ids = sorted({leak["question_id"] for leak in search.get("leaks", ())})
-    said = []
-    if search.get("rows"):
-        rows = ", ".join(f"{n} of {adapter}" for adapter, n in search["rows"].items())
-        found = "None of the questions is a near-duplicate of one"
-        if ids:
-            found = f"{len(ids)} questions are near-duplicates of one and were left out"
-            found += f": {', '.join(ids[:10])}{', ...' if len(ids) > 10 else ''}"
-        said.append(f"Questions of training rows looked at: {rows}. {found}.")
-    for adapter, why in search.get("unknown", {}).items():
-        said.append(f"Whether {adapter} was trained on these questions is unknown: {why}.")
-    return " ".join(said)
-
-
-def forest_rows(summary: Summary, metrics: Sequence[str] = COMPARED) -> list[Row]:
-    """Return the differences worth a picture: each arm against base, combined against the rest."""
-    pairs = pairs_of_interest(summary.arms, summary.modes)
-    rows = []
-    for metric in metrics:
-        for arm, against in pairs:
-            found = summary.compare(metric, arm, against)
-            if found is not None and (found.n or metric in COMPARED):
-                rows.append(Row(metric, f"{arm} − {against}", found))
-    return rows
-
-
-def _markdown_table(summary: Summary, slice_: str) -> list[str]:
-    lines = ["| arm | " + " | ".join(m.label for m in METRICS) + " |"]
-    lines.append("| --- |" + " ---: |" * len(METRICS))
-    for arm in summary.arms:
-        means = summary.means[slice_][arm]
-        cells = [f"{percent(means[m.name].mean)} {_span(means[m.name])}" for m in METRICS]
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
-    return lines
-
-
-def _span(estimate: Estimate) -> str:
-    """Return interval, n and what was left out, in brackets."""
-    parts = [part for part in (_between(estimate), _count(estimate)) if part]
-    return f"({', '.join(parts)})"
-
-
-def _between(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f"{100 * estimate.low:.0f} to {100 * estimate.high:.0f}"
-
-
-def _count(estimate: Estimate) -> str:
-    left_out = f", {estimate.unscored} unscored" if estimate.unscored else ""
-    return f"n={estimate.n}{left_out}"
-
-
-def _signed(comparison: Comparison | Estimate) -> str:
-    found = comparison.difference if isinstance(comparison, Comparison) else comparison
-    if found.mean is None:
-        return f"not measured: {found.why}"
-    words = "" if found.seen else "; no difference seen"
-    return f"{points(found.mean)} points ({interval(found)}{words})"
 
 
 def _unbroken(sentence: str) -> str:

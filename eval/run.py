@@ -64,7 +64,8 @@ def schedule(plan: Plan) -> dict[str, list[list[Task]]]:
     """
     groups: dict[tuple[str, str, str], list[Arm]] = {}
     for arm in plan.arms:
-        group = plan.engines[arm.name], plan.adapters.get(arm.name, ""), str(arm.examples or "")
+        opening = str(arm.examples or arm.shots or "")
+        group = plan.engines[arm.name], plan.adapters.get(arm.name, ""), opening
         groups.setdefault(group, []).append(arm)
     order = list(dict.fromkeys(plan.engines[arm.name] for arm in plan.arms))
     work: dict[str, list[list[Task]]] = {engine: [] for engine in order}

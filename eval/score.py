@@ -35,7 +35,11 @@ METRICS: tuple[Metric, ...] = (
         "abstention", "Abstains rightly", help="Says so when, and only when, there is no answer."
     ),
     Metric("similarity", "Similarity", help="Cosine between the answer and the reference."),
-    Metric("rouge", "ROUGE-L", help="Longest common word sequence with the reference, F1 (ragas)."),
+    Metric(
+        "rouge",
+        "ROUGE-L",
+        help="Longest common word sequence with the reference, F1 (rouge-score).",
+    ),
     Metric("chrf", "chrF", help="Character n-grams in common with the reference (sacrebleu)."),
     Metric(
         "recall", "Evidence found", help="Share of the named documents among the passages shown."

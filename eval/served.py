@@ -12,7 +12,7 @@ from typing import Any
 from assistant.evaluations import Order
 from assistant.workspace import Workspace
 from eval.evaluate import evaluate
-from eval.recipe import Arm, Recipe
+from eval.recipe import Recipe
 from ingest.errors import DataError
 
 
@@ -48,7 +48,7 @@ def evaluate_served(
     loop: asyncio.AbstractEventLoop,
     on_answer: Callable[[int, int], None],
 ) -> Mapping[str, Any]:
-    """Compare plain arms, one question after the other, so that others are hardly held up.
+    """Compare standard arms, one question after the other, so that others are hardly held up.
 
     `loop` is the one that the workspace's model belongs to; `on_answer` gets how many answers there
     are, and of how many.
@@ -67,8 +67,9 @@ def evaluate_served(
             limit=order.limit,
             adapter=order.adapter,
             parallel=1,
-            arm=tuple(Arm(name=mode, mode=mode) for mode in order.modes),
         )
+        if order.arms is not None:
+            recipe = recipe.only(order.arms)
         try:
             result = evaluate(
                 recipe,

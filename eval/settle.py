@@ -16,8 +16,9 @@ from eval.calibrate import refuse_fitted
 from eval.leaks import Search, find_leaks
 from eval.plan import Plan
 from eval.question import Question, check_documents, read_questions, sample
-from eval.recipe import Arm, Recipe, read_examples
-from ingest.errors import ConfigError, DataError
+from eval.recipe import Arm, Recipe
+from eval.standard import arms_of
+from ingest.errors import ConfigError, DataError, NotFoundError
 
 ENGINE_KEYS = {"kind", "url", "served_name", "model", "context_tokens"}
 
@@ -38,20 +39,21 @@ def settle(
     adapters = {a.name: _adapter(recipe, a, assistants) for a in recipe.arm if a.tuned}
     tuned = list({adapter.reference: adapter for adapter in adapters.values()}.values())
     questions, leaks = _asked(recipe, read, tuned, workspace.home)
+    settled = arms_of(recipe, workspace, questions, _teacher(recipe, workspace, tuned))
     rests_on = {
         arm.name: _rests_on(
             arm, assistants, adapters.get(arm.name), index.hexdigest(), recipe.collection
         )
-        for arm in recipe.arm
+        for arm in settled.arms
     }
     plan = Plan(
         questions=tuple(questions),
-        arms=recipe.arm,
-        examples={a.name: read_examples(a.examples) for a in recipe.arm if a.examples},
+        arms=settled.arms,
+        examples={name: shown.turns for name, shown in settled.shown.items()},
         collection=recipe.collection,
         schema=workspace.schema,
         contexts={name: json.dumps(values, sort_keys=True) for name, values in rests_on.items()},
-        engines={arm.name: assistants.engine(arm) for arm in recipe.arm},
+        engines={arm.name: assistants.engine(arm) for arm in settled.arms},
         adapters={name: adapter.reference for name, adapter in adapters.items()},
         max_tokens=recipe.max_tokens,
         temperature=recipe.temperature,
@@ -66,6 +68,8 @@ def settle(
         "adapters": {a.reference: _lineage(a) for a in tuned},
         "leaks": asdict(leaks),
         "arms": rests_on,
+        "worked_examples": {name: list(s.rows) for name, s in settled.shown.items() if s.rows},
+        "left_out": dict(settled.left_out),
     }
     return plan, inputs
 
@@ -113,9 +117,24 @@ def _adapter(recipe: Recipe, arm: Arm, assistants: WorkspaceAssistants) -> Adapt
             hint='adapter = "house" in the recipe or the arm; `groundtune eval choice` measures '
             "the choice.",
         )
-    adapter = workspace.adapters.get(named or None)
+    try:
+        adapter = workspace.adapters.get(named or None)
+    except NotFoundError as error:
+        hint = f"{error.hint or ''}\nWithout one, compare the arms that need none: --arms base,rag"
+        raise NotFoundError(error.message, hint=hint.strip()) from None
     workspace.check_fit(adapter)
     return adapter
+
+
+def _teacher(recipe: Recipe, workspace: Workspace, tuned: Sequence[Adapter]) -> Adapter | None:
+    """Return the adapter whose training rows serve as worked examples; None without one."""
+    if tuned or not any(arm.shots for arm in recipe.arm):
+        return tuned[0] if tuned else None
+    named = recipe.adapter or workspace.settings.answer.adapter or None
+    try:
+        return workspace.adapters.get(None if named == AUTO else named)
+    except NotFoundError:
+        return None
 
 
 def _rests_on(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ from eval.statistics import (
 )
 
 COMPARED = ("grounded", "facts", "format", "abstention")
-"""Metrics on which every pair of arms is compared."""
+"""Metrics on which arms are compared on all questions, and on the headline slice."""
 DESCRIBED = (
     "fact_share",
     "similarity",
@@ -37,7 +36,7 @@ DESCRIBED = (
     "citation_precision",
     "citation_recall",
 )
-"""Metrics on which the arms are compared with base and with combined, on the headline slice."""
+"""Metrics on which the same arms are compared on the headline slice alone."""
 TAGGED = ("grounded", "facts", "format", "abstention")
 MOST_TAGS = 20
 MEAN_RESAMPLES = 1999
@@ -52,6 +51,16 @@ PLANNED = (
 that looking at many other pairs does not make them harder to see."""
 ALL = "all"
 HELDOUT = "heldout"
+SLICE_TITLES = {
+    ALL: "All questions",
+    HELDOUT: "Documents that no training ticket touches",
+    "seen": "Documents that tickets touch, other facts",
+    "superseded": "A newer revision replaces the fact",
+    "two-documents": "The answer stands in two documents",
+    "unanswerable": "The documents do not say",
+    "style": "Nothing to look up: style only",
+    "other": "Other questions",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +211,7 @@ def summarise(
             comparison
             for slice_ in compared
             for comparison in _comparisons(
-                table, names, modes, slice_, slices[slice_], draws, described=slice_ == headline
+                table, arms, modes, slice_, slices[slice_], draws, described=slice_ == headline
             )
         ),
         factorials=_factorials(table, modes, slices, compared, draws),
@@ -223,7 +232,7 @@ class Draws(NamedTuple):
 
 def _comparisons(
     table: Table,
-    names: Sequence[str],
+    arms: Sequence[Arm],
     modes: Mapping[str, str],
     slice_: str,
     ids: Sequence[str],
@@ -231,12 +240,10 @@ def _comparisons(
     *,
     described: bool,
 ) -> list[Comparison]:
-    """Return every pair of a slice, each family with Holm's correction."""
+    """Return the pairs of interest in a slice, each family with Holm's correction."""
     planned = {(m, frozenset((modes.get(a, ""), modes.get(b, "")))) for m, a, b in PLANNED}
-    wanted = [(metric, b, a) for metric in COMPARED for a, b in combinations(names, 2)]
-    if described:
-        pairs = pairs_of_interest(names, modes)
-        wanted += [(metric, a, b) for metric in DESCRIBED for a, b in pairs]
+    metrics = (*COMPARED, *DESCRIBED) if described else COMPARED
+    wanted = [(metric, *pair) for metric in metrics for pair in pairs_of_interest(arms)]
     found: list[Comparison] = []
     for metric, arm, against in wanted:
         gap = difference(
@@ -255,11 +262,21 @@ def _comparisons(
     return [replace(c, difference=adjusted[n]) for n, c in enumerate(found)]
 
 
-def pairs_of_interest(names: Sequence[str], modes: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return each arm against base, then combined against every other arm."""
-    focus, first = modes.get("combined", names[-1]), modes.get("base", names[0])
-    pairs = [(arm, first) for arm in names if arm not in (first, focus)]
-    return pairs + [(focus, arm) for arm in names if arm != focus]
+def pairs_of_interest(arms: Sequence[Arm]) -> list[tuple[str, str]]:
+    """Return each arm against base, each variant against the plain arm, combined against the rest.
+
+    Other pairs are not tested: every test of a family makes the others harder to see.
+    """
+    names = [arm.name for arm in arms]
+    plain = {mode: arm.name for mode, arm in by_mode(arms).items()}
+    focus, first = plain.get("combined", names[-1]), plain.get("base", names[0])
+    pairs = [(name, first) for name in names if name not in (first, focus)]
+    pairs += [(arm.name, plain[arm.mode]) for arm in arms if arm.mode in plain]
+    pairs += [(focus, name) for name in names]
+    once: dict[frozenset[str], tuple[str, str]] = {}
+    for pair in pairs:
+        once.setdefault(frozenset(pair), pair)
+    return [pair for pair in once.values() if pair[0] != pair[1]]
 
 
 def _by_tag(

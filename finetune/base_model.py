@@ -41,6 +41,9 @@ def training_folder(model_file: Path, sha256: str) -> Path:
     try:
         _unpack(model_file, part)
         part.rename(folder)
+    except OSError:
+        if not folder.exists():  # else another process was quicker
+            raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder

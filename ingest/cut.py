@@ -188,6 +188,11 @@ def _sentences(text: str) -> Iterator[int]:
             yield position
 
 
+def load() -> None:
+    """Load what finds sentences, which takes seconds; else the first text that needs it does."""
+    _splitter()("One sentence. Another one.")  # it is loaded by its first use
+
+
 @functools.cache
 def _splitter() -> Callable[[str], list[str]]:
     from llama_index.core.node_parser.text.utils import split_by_sentence_tokenizer

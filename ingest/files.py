@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -24,17 +25,21 @@ class Upload(NamedTuple):
     """Reads it, when its turn has come."""
 
 
-def find_files(arguments: Sequence[str]) -> list[Upload]:
+def find_files(
+    arguments: Sequence[str], *, on_other: Callable[[Path], None] = lambda path: None
+) -> list[Upload]:
     """Return the files that `arguments` name: files, folders (searched through) and globs.
 
     A file inside a folder argument is called by its path from that folder, any other by its name.
+    A folder that may not be searched is among them, and fails as a file does. `on_other` gets what
+    a folder holds and is not searched for: files with other suffixes, and links to folders.
 
     Raises:
         NotFoundError: an argument names nothing.
     """
     found: dict[Path, Upload] = {}
     for argument in arguments:
-        uploads = list(_expand(argument))
+        uploads = list(_expand(argument, on_other))
         if not uploads and not Path(argument).is_dir():
             raise NotFoundError(f"There is no file or folder {argument!r}.")
         for upload in uploads:
@@ -65,16 +70,16 @@ def read_file(path: Path) -> bytes:
     raise DocumentError("The file changed while it was read.", hint="Ingest it again.")
 
 
-def _expand(argument: str) -> Iterator[Upload]:
+def _expand(argument: str, on_other: Callable[[Path], None]) -> Iterator[Upload]:
     root = Path(argument)
+    try:
+        there = root.exists()
+    except OSError as error:  # the folder that it lies in may not be searched
+        yield Upload(printable(root.name), root.absolute(), partial(_raise, error))
+        return
     if root.is_dir():
-        for folder, folders, names in os.walk(root):  # does not follow links, so it ends
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                path = Path(folder) / name
-                if path.suffix.lower() in SUFFIXES and not name.startswith("."):
-                    yield _upload(path, path.relative_to(root).as_posix())
-    elif root.exists():
+        yield from _searched(root, on_other)
+    elif there:
         yield _upload(root, root.name)
     elif any(mark in argument for mark in "*?["):
         base = Path(root.anchor) if root.is_absolute() else Path()
@@ -82,6 +87,30 @@ def _expand(argument: str) -> Iterator[Upload]:
         for path in sorted(base.glob(str(pattern))):
             if path.is_file():
                 yield _upload(path, path.name)
+
+
+def _searched(root: Path, on_other: Callable[[Path], None]) -> Iterator[Upload]:
+    closed: list[OSError] = []
+    for place, folders, names in os.walk(root, onerror=closed.append):
+        folder = Path(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if (folder / name).is_symlink():  # not followed, so it ends
+                on_other(folder / name)
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path = folder / name
+            if path.suffix.lower() in SUFFIXES:
+                yield _upload(path, path.relative_to(root).as_posix())
+            else:
+                on_other(path)
+    for error in closed:
+        path = Path(error.filename)
+        source = root.name if path == root else path.relative_to(root).as_posix()
+        yield Upload(printable(source), path.absolute(), partial(_raise, error))
+
+
+def _raise(error: OSError) -> bytes:
+    raise error
 
 
 def _upload(path: Path, source: str) -> Upload:

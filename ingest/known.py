@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ingest.document import Entry
 from ingest.files import Upload
-from ingest.path import printable
+from ingest.path import is_gone, printable
 from ingest.tally import Outcome
 
 
@@ -104,7 +104,7 @@ class Known:
         gone = [
             entry
             for entry in self._by_hash.get(sha256, ())
-            if entry.status == "done" and entry.path is not None and not Path(entry.path).exists()
+            if entry.status == "done" and entry.path is not None and is_gone(Path(entry.path))
         ]
         if not gone:
             return None

@@ -177,7 +177,7 @@ def convert(source: Path, target: Path, conversion: str) -> None:
     architecture = reader.fields.get("general.architecture")
     if architecture is None:
         raise UsageError(f"{source} has no architecture; is it a GGUF model?")
-    part = target.with_suffix(".part")
+    part = target.with_suffix(f".{os.getpid()}.part")
     writer = gguf.GGUFWriter(part, architecture.contents())
     for field in reader.fields.values():
         if field.name.startswith("GGUF.") or field.name == "general.architecture":

@@ -11,6 +11,7 @@ from ingest.errors import DocumentError
 from ingest.files import Upload
 from ingest.index import Index
 from ingest.known import Known, Verdict
+from ingest.path import is_folder, is_gone
 from ingest.prepare import Batch, Preparation, Work
 from ingest.tally import FileResult, Tally
 
@@ -59,7 +60,7 @@ class Pipeline:
             for record in self._index.registry.documents(collection)
             if record.path is not None
             and any(record.path.is_relative_to(root) for root in roots)
-            and not record.path.exists()
+            and is_gone(record.path)
         ]
 
 
@@ -141,10 +142,11 @@ class _Run:
         )
 
     def _fail(self, upload: Upload, sha256: str, error: str) -> None:
-        """Note that not even the bytes of a file could be had."""
-        document_id = self._known.id_of(upload)
+        """Note that not even the bytes of a file could be had; a folder is told of, no more."""
         source, path = upload.source, upload.path
-        self._index.fail(Failed(document_id, self._collection, source, path, sha256, error))
+        if path is None or not is_folder(path):
+            document_id = self._known.id_of(upload)
+            self._index.fail(Failed(document_id, self._collection, source, path, sha256, error))
         self._through(source, FileResult(source, "failed", error=error))
 
     def _through(self, name: str, result: FileResult) -> None:

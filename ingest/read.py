@@ -124,8 +124,10 @@ def read_content(
 
 
 def _read(content: bytes, source: str, job: Job) -> tuple[str, Reading]:
-    if not content.strip(b"\x00 \t\r\n"):
+    if not content:
         raise DocumentError("The file is empty.")
+    if not content.strip(b"\x00 \t\r\n"):
+        raise DocumentError("The file holds no text.")
     kind = ""
     name = PurePosixPath(source).stem.replace("-", " ").replace("_", " ")
     try:

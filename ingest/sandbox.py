@@ -25,6 +25,8 @@ START = (
     "from ingest.sandbox import serve; serve()"
 )
 START_TIMEOUT_S = 60.0
+NICE = 5
+"""Readers give way to whoever answers questions."""
 SMALLEST_FACTOR = 3  # a file's bytes arrive in two copies, and become a text
 
 
@@ -229,6 +231,7 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # As many files are read at once as there are processors: Tesseract is not to spread over them.
     os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+    os.nice(NICE)
     connection.send_bytes(b"null")
     while True:
         try:

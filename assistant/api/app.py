@@ -18,6 +18,8 @@ from assistant.api.metrics import Metrics, queue_of
 from assistant.api.observer import Observer
 from assistant.api.parts import Parts
 from assistant.api.problem import ERRORS, OPENAI_ERRORS
+from assistant.api.quota import FILE as LIMITS
+from assistant.api.quota import Counts
 from assistant.api.routes import (
     adapters,
     ask,
@@ -92,7 +94,11 @@ def create_app(
         BodyLimit, upload_bytes=limits.upload_mb * 1_000_000, silence_s=limits.silence_s
     )
     key_needed = public or security.require_key
-    app.add_middleware(Door, settings=security, key_needed=key_needed, own_key=own_key)
+    counts = Counts(workspace.home / LIMITS if workspace.shared else None)
+    app.state.counts = counts
+    app.add_middleware(
+        Door, settings=security, counts=counts, key_needed=key_needed, own_key=own_key
+    )
     app.add_middleware(
         Guard,
         observer=observer,
@@ -120,6 +126,7 @@ async def _life(
     evaluate: Callable[[], Evaluate] | None,
     app: FastAPI,
 ) -> AsyncIterator[None]:
+    app.openapi()  # it takes a tenth of a second, and nobody shall wait for who asks first
     app.state.goodbye = Goodbye()
     app.state.parts = parts = await asyncio.to_thread(_build, workspace, observer, evaluate)
     try:
@@ -127,6 +134,7 @@ async def _life(
     finally:
         await asyncio.to_thread(parts.evaluations.stop)
         await asyncio.to_thread(parts.intake.stop)
+        app.state.counts.close()
         workspace.close()
 
 
@@ -137,11 +145,14 @@ def _build(
     engine = workspace.registry.engine
     jobs = Jobs(engine)
     uploads = Uploads(workspace.home / "uploads")
-    intake = Intake(workspace.index, workspace.pipeline, jobs, uploads, workspace.home)
+    intake = Intake(
+        workspace.index, workspace.pipeline, jobs, uploads, workspace.home, observer.tracer
+    )
     if not workspace.shared:
         recover(jobs, uploads)
         clear(workspace.home)
     workspace.assistant  # noqa: B018  # loads the language model
+    workspace.query_embedder.embed(["ready?"])  # and this the other one
     if (queue := queue_of(workspace.engine)) is not None:
         observer.metrics.watch(queue)
     intake.start()

@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.access import OWNER, Access, Role
-from assistant.api.errors import problem_of, refused
-from assistant.api.quota import Quota, Streams
+from assistant.api.errors import RETRY_AFTER_S, problem_of, refused
+from assistant.api.quota import Counts, Quota, Streams
 from assistant.config import SecuritySettings
 from assistant.keys import Keys
 from assistant.logs import told
@@ -38,22 +38,29 @@ class Door:
     """Finds out what a caller may do, and counts what each key asks for."""
 
     def __init__(
-        self, app: ASGIApp, settings: SecuritySettings, *, key_needed: bool, own_key: str
+        self,
+        app: ASGIApp,
+        settings: SecuritySettings,
+        counts: Counts,
+        *,
+        key_needed: bool,
+        own_key: str,
     ) -> None:
         """Let callers in.
 
         Args:
             app: what is behind the door.
             settings: the limits.
+            counts: what is held against them.
             key_needed: whether somebody without a key stays outside.
             own_key: opens everything to whoever can read it in the workspace; empty for none.
         """
         self.app = app
         self._key_needed = key_needed
         self._own_key = own_key
-        self._requests = Quota(settings.requests_per_minute)
-        self._failures = Quota(FAILURES_PER_MINUTE)
-        self._streams = Streams(settings.streams)
+        self._requests = Quota(counts, "requests", settings.requests_per_minute)
+        self._failures = Quota(counts, "wrong keys", FAILURES_PER_MINUTE)
+        self._streams = Streams(counts, settings.streams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -67,11 +74,12 @@ class Door:
             return
         try:
             access = await self._access(scope)
-            self._count(access)
         except GroundtuneError as error:
             headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
             if isinstance(error, RateError):
                 headers["Retry-After"] = str(error.retry_after_s)
+            elif error.http_status == 503:
+                headers["Retry-After"] = str(RETRY_AFTER_S)
             answer = refused(path, error.http_status, problem_of(error), headers)
             await answer(scope, receive, send)
             return
@@ -88,23 +96,31 @@ class Door:
         if shown is None:
             self._check_keyless(headers)
             return OWNER
-        address = (scope.get("client") or ("",))[0]
-        if self._failures.empty(address):
-            raise RateError("Too many wrong keys came from this address.", retry_after_s=60)
         scheme, _, text = shown.partition(" ")
         text = text.strip()
         if self._own_key and hmac.compare_digest(text.encode(), self._own_key.encode()):
             return OWNER
+        address = (scope.get("client") or ("",))[0]
         keys: Keys = scope["app"].state.parts.keys
-        access = await asyncio.to_thread(keys.access, text) if scheme.lower() == "bearer" else None
+        bearer = text if scheme.lower() == "bearer" else ""
+        access = await asyncio.to_thread(self._looked_up, keys, bearer, address)
         if access is not None:
             return access
         if not self._key_needed and not text.startswith(OURS):
             self._check_keyless(headers)  # clients of OpenAI insist on sending something
             return OWNER
-        self._failures.spend(address)
+        await asyncio.to_thread(self._failures.spend, address)
         log.warning("a wrong key was shown", extra=told(address=address))
         raise UnauthorizedError("This access key opens nothing.", hint="groundtune keys list")
+
+    def _looked_up(self, keys: Keys, text: str, address: str) -> Access | None:
+        """Return what a key opens, and count the request; None where it is no key."""
+        if self._failures.empty(address):
+            raise RateError("Too many wrong keys came from this address.", retry_after_s=60)
+        access = keys.access(text)
+        if access is not None and (wait := self._requests.spend(access.key)):
+            raise RateError("This key asks too often.", retry_after_s=wait)
+        return access
 
     def _check_keyless(self, headers: Headers) -> None:
         if self._key_needed:
@@ -118,10 +134,6 @@ class Door:
                 "A request through a proxy needs an access key.",
                 hint="Set security.require_key, and make one: groundtune keys create NAME",
             )
-
-    def _count(self, access: Access) -> None:
-        if access.key and (wait := self._requests.spend(access.key)):
-            raise RateError("This key asks too often.", retry_after_s=wait)
 
 
 class Turnstile:

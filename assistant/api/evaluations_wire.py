@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from assistant.answer import MODES, Mode
 from assistant.api.wire import Body, Wire
+from assistant.evaluations import ARMS, ArmName
 
 
 class EvaluationBody(Body):
@@ -13,8 +13,8 @@ class EvaluationBody(Body):
 
     questions: list[dict[str, Any]] = Field(min_length=1, max_length=2_000)
     """As lines of a file for `groundtune eval run`: `id`, `question`, and what else there is."""
-    arms: list[Mode] = Field(default=list(MODES), min_length=1, max_length=4)
-    """Which of the four take part."""
+    arms: list[ArmName] | None = Field(default=None, min_length=1, max_length=len(ARMS))
+    """Which of the standard arms take part; if left out, all that this workspace can carry out."""
     collection: str = "default"
     limit: int | None = Field(default=None, ge=1)
     """So many of the questions, each kind in its share; all if left out."""

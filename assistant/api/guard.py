@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import logging
+import re
 import time
 import uuid
 from collections.abc import Collection
@@ -34,6 +35,12 @@ HEADERS = {
 LEFT = 499  # what proxies log for a client that left before it was answered
 HEADER_BYTES = 16_000
 JSON_BYTES = 1_000_000  # history included; what a question may hold is checked where it is known
+JSON_VALUES = 30_000
+"""Values that a body may hold, those inside others counted too: what reads them goes through all
+of them, and nobody else is answered meanwhile."""
+SEPARATORS = (b",", b"[", b"{")
+"""Before each value of JSON, at most one of these begins it; a text may hold them as well."""
+JSON_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 SLOWEST = 1_000
 """Bytes a second below which a body counts as held back, `silence_s` after its beginning."""
 SLACK_BYTES = 100_000  # what multipart adds around the files
@@ -140,12 +147,13 @@ class BodyLimit:
         slack = SLACK_BYTES if upload else 0
         claimed = headers.get("content-length", "")
         size = int(claimed) if claimed.isdecimal() and len(claimed) < 20 else 0
-        seen = 0
+        seen = separators = 0
+        pieces: list[bytes] = []
         whole = False
         begun = time.monotonic()
 
         async def limited() -> Message:
-            nonlocal seen, whole
+            nonlocal seen, separators, whole
             if whole:  # what comes now is the client's leaving, whenever that is
                 return await receive()
             late = time.monotonic() - begun - seen / SLOWEST
@@ -154,14 +162,33 @@ class BodyLimit:
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408, "The request's body is not coming.") from None
-            seen += len(message.get("body", b""))
+            body = message.get("body", b"")
+            seen += len(body)
             whole = not message.get("more_body", False)
             if max(seen, size) > limit + slack:
                 why = f"The request is larger than {limit / 1_000_000:g} MB."
                 raise HTTPException(413, why)
+            if not upload:
+                pieces.append(body)
+                separators += _separators(body)
+            if whole and separators > JSON_VALUES and _overfull(b"".join(pieces)):
+                why = f"The request holds more than {JSON_VALUES:,} values."
+                raise HTTPException(413, why)
             return message
 
         await self.app(scope, limited, send)
+
+
+def _overfull(body: bytes) -> bool:
+    """Return whether a body holds more than `JSON_VALUES`."""
+    texts = (body.count(b'"') - body.count(b'\\"')) // 2  # each is a value, or the name of one
+    if texts > 2 * JSON_VALUES:
+        return True
+    return _separators(JSON_TEXT.sub(b"", body)) > JSON_VALUES
+
+
+def _separators(body: bytes) -> int:
+    return sum(body.count(separator) for separator in SEPARATORS)
 
 
 def _name(host: str) -> str:

@@ -33,12 +33,12 @@ class Observer:
 
     def __init__(self, metrics: Metrics, tracer: Tracer = NO_TRACER) -> None:
         self.metrics = metrics
-        self._tracer = tracer
+        self.tracer = tracer
         self._watches: dict[str, _Watch] = {}
 
     def begin(self, request_id: str, headers: Mapping[str, str]) -> None:
         """Begin to follow a request."""
-        span = begin(self._tracer, headers, request_id)
+        span = begin(self.tracer, headers, request_id)
         self._watches[request_id] = _Watch(time.perf_counter(), span)
 
     def end(self, request_id: str, scope: Any, status: int) -> None:
@@ -65,7 +65,7 @@ class Observer:
         """An answer was given, to the request that it names."""
         self.metrics.answer(answer)
         if (watch := self._watches.get(answer.request_id)) is not None:
-            add_stages(self._tracer, watch.span, answer, time.time_ns())
+            add_stages(self.tracer, watch.span, answer, time.time_ns())
 
     @contextmanager
     def answering(self, request_id: str) -> Iterator[None]:

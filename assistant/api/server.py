@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -16,14 +17,19 @@ from assistant import logs
 from assistant.api.app import create_app
 from assistant.api.guard import HEADER_BYTES, LOOPBACK_HOSTS
 from assistant.api.protocol import HurriedProtocol
+from assistant.api.quota import Counts, renew
 from assistant.api.traces import tracer_of
 from assistant.config import Settings
 from assistant.evaluations import Evaluate
+from assistant.pauses import settle
 from assistant.workspace import open_workspace
 from ingest.errors import GroundtuneError
 
 LAST_S = 5
 """After the grace, for the last event of each stream to reach its client."""
+SWITCH_S = 0.001
+"""Longest that a thread computes in Python while another one waits. An answer waits several times;
+with Python's own 5 ms, uploads make it late by 15."""
 LOOK_S = 0.5
 """Between two looks at whether all workers live."""
 
@@ -87,6 +93,7 @@ def serve_together(
         process.start()
         return process, started  # type: ignore[return-value]  # it has the same methods
 
+    counts = Counts(renew(settings.home))
     stop = threading.Event()
     before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
     crew = [begin() for _ in range(workers)]
@@ -101,6 +108,7 @@ def serve_together(
                     continue
                 if not started.is_set():
                     raise GroundtuneError("A worker could not start; the lines above say why.")
+                counts.forget(process.pid or 0)
                 crew[place_in_crew] = begin()
     finally:
         listener.close()  # or who comes now would wait for nobody
@@ -109,6 +117,8 @@ def serve_together(
         for process, _ in crew:
             process.join(place.grace_s + 2 * LAST_S)
             process.kill()
+        counts.close()
+        renew(settings.home)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -146,7 +156,8 @@ def _serve(
     shared: bool,
 ) -> None:
     logs.configure(settings.logs.format, details=settings.logs.details)
-    workspace = open_workspace(settings, shared=shared)
+    sys.setswitchinterval(SWITCH_S)
+    workspace = open_workspace(settings, shared=shared, serving=True)
     try:
         workspace.assistant  # noqa: B018  # what cannot be loaded is better said before serving
         app = create_app(
@@ -168,7 +179,12 @@ def _serve(
             server_header=False,
             timeout_graceful_shutdown=int(place.grace_s) + LAST_S,
         )
-        Server(config, ready, place.grace_s).run(sockets=[listener])
+
+        def begun() -> None:
+            settle()
+            ready()
+
+        Server(config, begun, place.grace_s).run(sockets=[listener])
     finally:
         workspace.close()
 

@@ -53,6 +53,9 @@ class AskBody(Body):
     modes."""
     history: list[TurnBody] = Field(default=[], max_length=50)
     """Earlier turns, oldest first."""
+    forget: bool = False
+    """Where the window is too small, leave out the oldest turns before any evidence; else such a
+    request is refused."""
     top_k: int | None = Field(default=None, ge=1, le=50)
     """Passages to show to the model; the configured number if left out."""
     filters: dict[str, str | list[str]] = {}
@@ -85,6 +88,7 @@ class AskBody(Body):
             collection=self.collection,
             adapter=adapter,
             history=tuple(Turn(turn.question, turn.answer) for turn in self.history),
+            forget=self.forget,
             top_k=self.top_k,
             filters=self.filters or None,
             include_superseded=self.include_superseded,
@@ -210,7 +214,7 @@ class AskReply(Wire):
     evidence_dropped: int
     """Passages that were found but did not fit into the window."""
     history_dropped: int
-    """Earlier turns that did not fit; only `/v1` leaves any out."""
+    """Earlier turns that did not fit; only `/v1` and `forget` leave any out."""
     strength: float | None
     """How likely the evidence is to be enough, 0 to 1; null without search or calibration."""
     searched: SearchedReply | None
@@ -237,7 +241,8 @@ class ExplanationReply(Wire):
     bm25_rank: int | None
     bm25: float | None
     fused: float
-    """dense_weight * cosine / best cosine + (1 - dense_weight) * BM25 / best BM25."""
+    """Half dense_weight * cosine / best cosine + (1 - dense_weight) * BM25 / best BM25, half the
+    mean of 61 / (60 + rank) in both rankings."""
     dense_weight: float
     rerank: float | None
 

@@ -25,7 +25,6 @@ QUESTIONS = (
 )
 """About documents that no ticket touches, so that no training can have taught the answers."""
 
-FAST_STEPS = 3
 FULL_QUESTIONS = 40
 """A stratified draw; `groundtune eval run` asks all of them."""
 FAST_QUESTIONS = 3
@@ -65,14 +64,14 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     tally = _step([*shared, "ingest", str(examples / "documents")], home)
     _tell(f"{tally['added']} added, {tally['unchanged']} unchanged, {tally['chunks']} passages")
     _say(3, "Before tuning: the arms that need no adapter", "groundtune ask QUESTION --mode rag")
-    _ask_all(demo, [mode for mode in MODES if mode in ("base", "rag")])
-    _say(4, "Tickets become an adapter", "groundtune finetune examples/tarnfell/finetune.toml")
-    steps = ["--max-steps", str(FAST_STEPS)] if args.fast else []
-    tuning = ["finetune", str(examples / "finetune.toml"), "--resume", *steps]
-    adapter = _step([*shared, *tuning], home)
+    questions = QUESTIONS[:1] if args.fast else QUESTIONS
+    _ask_all(demo, questions, [mode for mode in MODES if mode in ("base", "rag")])
+    recipe = "finetune-fast.toml" if args.fast else "finetune.toml"
+    _say(4, "Tickets become an adapter", f"groundtune finetune examples/tarnfell/{recipe}")
+    adapter = _step([*shared, "finetune", str(examples / recipe), "--resume"], home)
     _tell(f"{adapter['name']}:{adapter['version']} in {adapter['folder']}")
     _say(5, "After tuning: all four arms", "groundtune ask QUESTION --mode combined")
-    _ask_all(demo, MODES)
+    _ask_all(demo, questions, MODES)
     _say(6, "The arms become a report", "groundtune eval run examples/tarnfell/eval.toml")
     asked = ["--limit", str(FULL_QUESTIONS)]
     if args.fast:
@@ -136,7 +135,7 @@ def _step(arguments: list[str], home: Path) -> dict[str, Any]:
     return result
 
 
-def _ask_all(settings: Settings, modes: Sequence[str]) -> None:
+def _ask_all(settings: Settings, questions: Sequence[str], modes: Sequence[str]) -> None:
     """Ask in a process of its own, so that the models' memory is free for the training."""
     # Ctrl-C reaches both processes; this one says so, and the other just ends.
     with ProcessPoolExecutor(
@@ -145,16 +144,16 @@ def _ask_all(settings: Settings, modes: Sequence[str]) -> None:
         initializer=signal.signal,
         initargs=(signal.SIGINT, signal.SIG_DFL),
     ) as pool:
-        pool.submit(_ask_here, settings, modes).result()
+        pool.submit(_ask_here, settings, questions, modes).result()
 
 
-def _ask_here(settings: Settings, modes: Sequence[str]) -> None:
+def _ask_here(settings: Settings, questions: Sequence[str], modes: Sequence[str]) -> None:
     with open_workspace(settings) as workspace:
-        asyncio.run(_ask(workspace, modes))
+        asyncio.run(_ask(workspace, questions, modes))
 
 
-async def _ask(workspace: Workspace, modes: Sequence[str]) -> None:
-    for question in QUESTIONS:
+async def _ask(workspace: Workspace, questions: Sequence[str], modes: Sequence[str]) -> None:
+    for question in questions:
         _tell(f"\n   Q: {question}")
         for mode in MODES:
             if mode not in modes:

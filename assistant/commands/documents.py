@@ -6,6 +6,10 @@ from typing import Any
 from assistant.commands.desk import open_desk
 from assistant.config import Settings
 
+EVALUATED = ("reports", "cache/evaluation.sqlite")
+"""What evaluations keep, in a workspace."""
+HINT = "Reports and kept answers of evaluations may quote it: groundtune eval forget"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -28,7 +32,10 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             return desk.documents(args.collection)
         if args.action == "show":
             return desk.document(args.id)
-        return desk.delete(args.id)
+        deleted = desk.delete(args.id)
+    if any((settings.home / place).exists() for place in EVALUATED):
+        deleted = {**deleted, "hint": HINT}
+    return deleted
 
 
 def render(result: dict[str, Any]) -> str:
@@ -38,7 +45,8 @@ def render(result: dict[str, Any]) -> str:
         return "\n".join(lines) if lines else "No documents yet. Add some: groundtune ingest PATH"
     if "text" in result:
         return f"{result['title']}\n{result['source']}\n\n{result['text']}"
-    return f"Deleted {result['deleted']}."
+    said = f"Deleted {result['deleted']}."
+    return f"{said}\n{result['hint']}" if "hint" in result else said
 
 
 def _lines(document: dict[str, Any]) -> list[str]:

@@ -114,12 +114,9 @@ def _copy_vectors(
     registry = workspace.registry
     names = _collections(registry, collection)
     known = remembered(registry)
-    about = {
-        "index": registry.index_id,
-        "model": UNKNOWN if known is None else known.fingerprint,
-    }
-    old = open_vectors(source, workspace.home, **about)
-    new = open_vectors(target, workspace.home, **about)
+    index, model = registry.index_id, UNKNOWN if known is None else known.fingerprint
+    old = open_vectors(source, workspace.home, index=index, model=model)
+    new = open_vectors(target, workspace.home, index=index, model=model)
     try:
         return copy_vectors(registry, old, new, collections=names, on_progress=progress)
     finally:

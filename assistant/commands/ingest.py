@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from assistant.commands.desk import open_desk
 from assistant.config import Settings
 from assistant.local import LocalWorkspace
 from assistant.uploads import check_collection_name
-from ingest.errors import ConflictError, UsageError
+from ingest.errors import ConflictError, NotFoundError, UsageError
 from ingest.files import Upload, find_files
+from ingest.path import printable
 
+PASSED_OVER = 5
+"""Files passed over that are named."""
 LISTED = 20
 """Files that a summary lists; more are counted, unless `--verbose` asks for them."""
 
@@ -48,7 +52,11 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     check_collection_name(args.collection)
     if args.watch and args.ray:
         raise UsageError("--watch and --ray do not go together.", hint="Leave one of them out.")
-    result = _round(args, settings, find_files(args.paths))
+    others: list[Path] = []
+    uploads = find_files(args.paths, on_other=others.append)
+    if others:
+        _say(_passed_over(others))
+    result = _round(args, settings, uploads)
     if args.watch:
         _say("Watching. Ctrl-C ends it.")
         with contextlib.suppress(KeyboardInterrupt):  # wherever it strikes, what was done is told
@@ -58,13 +66,26 @@ def run(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return {**result, "verbose": args.verbose} if args.verbose and not args.json else result
 
 
+def _passed_over(others: Sequence[Path]) -> str:
+    """Say which files of a folder are not read, the first of them by name."""
+    names = ", ".join(printable(path.name) for path in others[:PASSED_OVER])
+    more = f" and {len(others) - PASSED_OVER:,} more" if len(others) > PASSED_OVER else ""
+    return (
+        f"Passed over, by their names or because they are links to folders: {names}{more}. "
+        "What is named itself is read for what it is."
+    )
+
+
 def _rounds(args: argparse.Namespace, settings: Settings) -> Iterator[dict[str, Any]]:
     from ingest.watch import changes
 
     for paths in changes(args.paths):
         # A folder that is gone for a moment is no reason to stop.
-        found = find_files([path for path in args.paths if Path(path).exists()])
-        changed = [upload for upload in found if upload.path in paths]
+        found: dict[Path | None, Upload] = {}
+        for path in args.paths:
+            with contextlib.suppress(NotFoundError):
+                found |= {upload.path: upload for upload in find_files([path])}
+        changed = [upload for upload in found.values() if upload.path in paths]
         if changed or args.prune:
             yield _round(args, settings, changed)
 
@@ -105,25 +126,28 @@ def _bar(total: int) -> Iterator[Callable[[int, int], None]]:
         Task,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
     from rich.text import Text
 
-    class Rate(TextColumn):
-        """Files a second."""
+    class Pace(TextColumn):
+        """Files a second since the start, and the time left at that.
+
+        Files are through by batches, so the pace of the last moment says nothing.
+        """
 
         def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:.1f} files/s")
+            if not task.completed or not task.elapsed:
+                return Text("ETA -:--:--")
+            rate = task.completed / task.elapsed
+            left = timedelta(seconds=math.ceil(task.remaining / rate)) if task.remaining else 0
+            return Text(f"{rate:.{1 if rate >= 1 else 2}f} files/s  ETA {left or '0:00:00'}")
 
     columns = (
         TextColumn("Ingesting"),
         BarColumn(),
         MofNCompleteColumn(),
-        Rate(""),
         TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
+        Pace(""),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("ingest", total=total)

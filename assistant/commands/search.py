@@ -107,7 +107,7 @@ def _explained(how: dict[str, Any]) -> str:
     words = "no word matched"
     if how["bm25_rank"] is not None:
         words = f"BM25 rank {how['bm25_rank']} (score {how['bm25']:.2f})"
-    fused = f"fused {how['fused']:.4f} (weight {how['dense_weight']:g} dense)"
+    fused = f"fused {how['fused']:.4f} (half ranks, half scores, dense {how['dense_weight']:g})"
     parts = [dense, words, fused]
     if how["rerank"] is not None:
         parts.append(f"rerank {how['rerank']:.3f}")

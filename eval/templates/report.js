@@ -153,6 +153,17 @@
     page();
   }
 
+  // Print what is folded up, but for the questions: there may be thousands.
+  var folded = document.querySelectorAll("main > details");
+  var closed = [];
+  window.addEventListener("beforeprint", function () {
+    closed = Array.prototype.filter.call(folded, function (part) { return !part.open; });
+    closed.forEach(function (part) { part.open = true; });
+  });
+  window.addEventListener("afterprint", function () {
+    closed.forEach(function (part) { part.open = false; });
+  });
+
   Object.keys(field).forEach(function (name) { field[name].addEventListener("input", filter); });
   more.addEventListener("click", page);
   filter();

@@ -6,7 +6,8 @@ The questions that name documents become queries, and those documents are what s
     groundtune eval retrieval /tmp/tarnfell
 
 With ``--tickets`` the queries are those of the tickets: to choose settings by, so that the
-questions stay for the verdict.
+questions stay for the verdict. ``--house`` takes another folder of the same make, such as
+examples/orlwick.
 """
 
 import argparse
@@ -23,9 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the sample company in the BEIR layout.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tickets", action="store_true", help="the tickets' questions instead")
+    parser.add_argument("--house", type=Path, default=HERE, help="another house's folder")
     args = parser.parse_args()
     (args.folder / "qrels").mkdir(parents=True, exist_ok=True)
-    documents = HERE / "documents"
+    documents = args.house / "documents"
     corpus = []
     for path in sorted(documents.rglob("*.*")):
         source = path.relative_to(documents).as_posix()
@@ -33,9 +35,9 @@ def main() -> None:
             path.read_bytes(), source=source, collection="default", path=path, document_id="x"
         )
         corpus.append({"_id": source, "title": read.title, "text": read.text})
-    asked = HERE / ("tickets.jsonl" if args.tickets else "questions.jsonl")
+    asked = args.house / ("tickets.jsonl" if args.tickets else "questions.jsonl")
     rows = [json.loads(line) for line in asked.read_text(encoding="utf-8").splitlines()]
-    rows = [row for row in rows if row["documents"]]
+    rows = [row for row in rows if row.get("documents")]
     queries = [{"_id": row["id"], "text": row["question"]} for row in rows]
     for name, lines in (("corpus.jsonl", corpus), ("queries.jsonl", queries)):
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

@@ -142,7 +142,7 @@ def test_jobs_that_wait_go_into_the_backup_and_on_after_it(tmp_path: Path) -> No
     restore(path, Settings(home=home), force=False)
     app = create_app(small_workspace(home, ScriptedEngine()))
     with running(app) as (url, _), RemoteWorkspace(url) as remote:
-        httpx.get(f"{url}/api/jobs/{job.id}/events")
+        httpx.get(f"{url}/api/jobs/{job.id}/events", timeout=30)
         sources = {document["source"] for document in remote.documents()["documents"]}
     assert "sculpin.md" in sources
 

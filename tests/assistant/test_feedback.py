@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,17 @@ def answer(number: int, document: str = "d1") -> Answer:
     )
 
 
+def said(number: int, words: str, document: str = "d1") -> Answer:
+    return replace(answer(number, document), answer=words)
+
+
 def ids(feedback: Feedback, access: Access = OWNER) -> list[str]:
     return [item["request_id"] for item in feedback.list(access)]
 
 
 def test_an_opinion_is_kept_with_all_that_it_is_about(database: Engine) -> None:
     feedback = Feedback(database, keep_answers=10, keep_days=1)
+    feedback.remember(replace(ASK, question="Hello?", history=()), said(0, "Hi."), ANNA)
     feedback.remember(ASK, answer(1), ANNA)
     feedback.rate(Opinion("r1", "down", "To 40 N·m.", "Too low."), ANNA)
     [item] = feedback.list(ANNA)
@@ -70,6 +76,30 @@ def test_an_opinion_is_kept_with_all_that_it_is_about(database: Engine) -> None:
     [passage] = item["evidence"]
     assert (passage["text"], passage["cited"]) == ("To 38 N·m.", False)
     assert "key" not in item
+
+
+def test_what_was_said_elsewhere_is_not_kept_with_an_answer(database: Engine) -> None:
+    feedback = Feedback(database, keep_answers=10, keep_days=1)
+    feedback.remember(ASK, answer(1), ANNA)
+    feedback.remember(replace(ASK, history=(), collection="recipes"), said(2, "Hi."), BERT)
+    feedback.remember(ASK, answer(3), ANNA)
+    for request in ("r1", "r3"):
+        feedback.rate(Opinion(request, "up"), ANNA)
+    assert [item["history"] for item in feedback.list(ANNA)] == [[], []]
+
+
+def test_an_answer_goes_with_the_documents_of_what_was_said_before_it(database: Engine) -> None:
+    feedback = Feedback(database, keep_answers=10, keep_days=1)
+    first, second = Turn("A?", "From a."), Turn("And b?", "From b.")
+    feedback.remember(replace(ASK, history=()), said(1, "From a.", "a"), ANNA)
+    feedback.remember(replace(ASK, history=(first,)), said(2, "From b.", "b"), ANNA)
+    # The turn about `a` is left out by now, and what it led to is not.
+    feedback.remember(replace(ASK, history=(second,)), said(3, "From c.", "c"), ANNA)
+    feedback.remember(replace(ASK, history=()), said(4, "From c alone.", "c"), ANNA)
+    for number in (1, 2, 3, 4):
+        feedback.rate(Opinion(f"r{number}", "up"), ANNA)
+    assert feedback.forget_document("a") == 3
+    assert ids(feedback) == ["r4"]
 
 
 def test_a_later_opinion_replaces_an_earlier_one(database: Engine) -> None:

@@ -50,6 +50,7 @@ def measure(settings: Settings) -> Iterator[str]:
     trained = {}
     for house in HOUSES:
         data = load_recipe(EXAMPLES / house / "finetune.toml").data
+        assert data.tickets is not None
         tickets = split_by_document(
             read_tickets(data.tickets), heldout_fraction=data.heldout_fraction, seed=data.seed
         )

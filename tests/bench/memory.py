@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -85,13 +85,21 @@ def cut(document: Document) -> list[Chunk]:
     ]  # fmt: skip
 
 
-def grow(kind: str, place: Path) -> Iterator[str]:
-    """Ingest into a store of one kind; yield a line at each size."""
+class Grown(NamedTuple):
+    """What an ingestion takes when the index has so many chunks."""
+
+    chunks: int
+    resident_mb: int
+    line: str
+
+
+def grow(kind: str, place: Path, sizes: Sequence[int] = SIZES) -> Iterator[Grown]:
+    """Ingest into a store of one kind up to each of `sizes` chunks."""
     with ExitStack() as stack:
         home, folder = place / "home", place / "docs"
         for made in (home, folder):
             made.mkdir()
-        write_abstracts(folder, SIZES[-1] // EACH, words=400)
+        write_abstracts(folder, sizes[-1] // EACH, words=400)
         uploads = find_files([str(folder)])
         server = None
         if kind == "server":
@@ -104,15 +112,19 @@ def grow(kind: str, place: Path) -> Iterator[str]:
         preparation = Threads(Parts(read, cut, index.embedder), readers=2)
         pipeline = Pipeline(index, preparation, max_file_mb=50)
         done = 0
-        for size in SIZES:
+        for size in sizes:
             began, spent = time.monotonic(), time.process_time()
             tally = pipeline.run(uploads[done : size // EACH], collection="default")
             took, spent = time.monotonic() - began, time.process_time() - spent
             done = size // EACH
             beside = f", the server {_mb(server)} MB" if server else ""
-            yield (
-                f"{kind:<8} {size:>7,} chunks: {_mb(psutil.Process())} MB resident{beside}; "
-                f"{tally.chunks / took:.0f} chunks/s, {tally.chunks / spent:.0f} a processor second"
+            resident = _mb(psutil.Process())
+            yield Grown(
+                size,
+                resident,
+                f"{kind:<8} {size:>7,} chunks: {resident} MB resident{beside}; "
+                f"{tally.chunks / took:.0f} chunks/s, {tally.chunks / spent:.0f} a processor "
+                "second",
             )
         index.close()
 
@@ -134,8 +146,8 @@ def main(kinds: Sequence[str]) -> None:
     """Print the lines of stores."""
     for kind in kinds or STORES:
         with tempfile.TemporaryDirectory() as place:
-            for line in grow(kind, Path(place)):
-                sys.stdout.write(line + "\n")
+            for grown in grow(kind, Path(place)):
+                sys.stdout.write(grown.line + "\n")
                 sys.stdout.flush()
 
 

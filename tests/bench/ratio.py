@@ -28,11 +28,13 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def compare(name: str, ours: Callable[[], object], raw: Callable[[], object]) -> str:
+def compare(
+    name: str, ours: Callable[[], object], raw: Callable[[], object], *, rounds: int = ROUNDS
+) -> str:
     """Return the line of two functions, run in turn; the first of each warms up."""
     ours(), raw()
     pairs = []
-    for number in range(ROUNDS):
+    for number in range(rounds):
         if number % 2:
             other = seconds(raw)
             pairs.append(Pair(seconds(ours), other))

@@ -25,6 +25,7 @@ AIMS = {"format": 0.98, "terms": 0.95}
 def main(adapter: str = "tarnfell") -> None:
     """Print each arm's share of valid formats and of answers in house terms."""
     data = load_recipe(TARNFELL / "finetune.toml").data
+    assert data.tickets is not None
     split = split_by_document(
         read_tickets(data.tickets), heldout_fraction=data.heldout_fraction, seed=data.seed
     )

@@ -172,10 +172,10 @@ def stock(rows: Rows, folder: Path) -> tuple[Spent, Any]:
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
 
     recipe = recipe_of(rows)
-    nf4 = BitsAndBytesConfig(
+    nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=torch.bfloat16,
@@ -208,7 +208,7 @@ def stock(rows: Rows, folder: Path) -> tuple[Spent, Any]:
         processing_class=load_tokenizer(rows.base),
         peft_config=LoraConfig(
             r=recipe.rank,
-            lora_alpha=recipe.alpha,
+            lora_alpha=int(recipe.alpha),
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         ),

@@ -209,7 +209,7 @@ def reported(
 
         async def go() -> tuple[Any, Any]:
             outcomes = await answer_all(plan, ScriptedAssistant(script), cache, Counter())
-            cards = await score_all(
+            cards = score_all(
                 {q.id: q for q in questions},
                 {a.name: a for a in arms},
                 outcomes,

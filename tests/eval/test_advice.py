@@ -21,6 +21,7 @@ YES = gap(0.3, 0.2, 0.4)
 NO = gap(0.0, -0.04, 0.04)
 WORSE = gap(-0.3, -0.4, -0.2)
 UNCLEAR = gap(0.05, -0.1, 0.2)
+SAME = {n: {f"q{i}": float(i % 2) for i in range(n)} for n in (7, 8)}
 Pairs = Mapping[tuple[str, str], Estimate]
 
 
@@ -81,10 +82,22 @@ def advised(
         (NO, "no"),
         (UNCLEAR, "unclear"),
         (difference({"a": 1.0}, {"a": 0.0}, seed=1), "unclear"),  # one question
-        (difference({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 0.0}, seed=1), "no"),  # identical arms
+        (difference(SAME[8], SAME[8], seed=1), "no"),
+        (difference(SAME[7], SAME[7], seed=1), "unclear"),
+        (replace(NO, clusters=7), "unclear"),
         (difference({"a": None}, {"a": None}, seed=1), "unclear"),
     ],
-    ids=["gain", "loss", "too small to matter", "wide", "one question", "identical", "nothing"],
+    ids=[
+        "gain",
+        "loss",
+        "too small to matter",
+        "wide",
+        "one question",
+        "identical",
+        "identical in few documents",
+        "small in few documents",
+        "nothing",
+    ],
 )
 def test_a_gain_is_worth_it_when_seen_and_not_when_it_must_be_small(
     found: Estimate, expected: str
@@ -145,9 +158,25 @@ def test_the_reasons_are_plain_words_with_their_uncertainty() -> None:
     first, second = advised(YES, YES).reasons
     assert first == (
         "Retrieval adds 41 points of correct facts; tuning adds 37 points of valid format; "
-        "together, 50 % of the answers are grounded."
+        "together, 50 % of the answers are grounded (base: 50 %)."
     )
     assert "retrieval adds +30 points (95 % interval +20 to +40, n = 40)" in second
+
+
+def test_what_a_part_does_alone_is_called_that_where_it_is_not_seen() -> None:
+    steps = {("combined", "finetuned"): YES, ("combined", "rag"): YES}
+    steps |= {("rag", "base"): YES, ("finetuned", "base"): YES}
+    plain = summary(steps)
+    alone = [
+        replace(c, difference=UNCLEAR) if (c.metric, c.arm) == ("facts", "rag") else c
+        for c in plain.comparisons
+    ]
+    found = advise(replace(plain, comparisons=tuple(alone)))
+    assert found.choice == "both"
+    assert found.reasons[0].startswith(
+        "Each by itself, retrieval shows no difference in correct facts beyond the noise; tuning "
+        "adds 37 points of valid format; together"
+    )
 
 
 def test_what_would_change_the_advice_names_the_questions_it_takes() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from assistant.answer import Ask
 from eval.advice import advise
+from eval.markdown import as_markdown
 from eval.question import Question
-from eval.report import as_dict, as_html, as_markdown
+from eval.report import as_dict, as_html
 from eval.result import Report
 from eval.verdict import verdict
 

@@ -60,6 +60,7 @@ def test_a_draft_quotes_the_documents_own_characters_and_has_its_fact() -> None:
         ({"quote": ""}, "the quote does not stand in the passage"),
         ({"answer": ""}, "no answer"),
         ({"question": "Torque?"}, "not a question"),
+        ({"question": "Osprey 77 Field Manual: clamp screws"}, "not a question"),
         ({"question": "How tight does this passage say?"}, "points at a passage"),
         ({"question": "Are the screws tightened to 61 N·m?"}, "gives its answer away"),
     ],
@@ -135,6 +136,16 @@ def test_what_was_drafted_is_not_asked_again_and_failures_are(cache: Cache) -> N
     go(other, HOW._replace(seed=1))
     assert len(other.requests) == 4
     assert all(request.schema for request in other.requests)
+
+
+def test_where_no_draft_can_be_used_the_command_says_that_the_model_is_unfit() -> None:
+    from eval.command import render
+
+    counts = {"open": 0, "accepted": 0, "rejected": 0, "refused": 2}
+    said = render({"review": "r.jsonl", "counts": counts, "refused": {"not a question": 2}})
+    assert "2 x not a question" in said
+    assert "Draft with a stronger language model" in said
+    assert "accept" not in said.partition("\n")[2]
 
 
 def test_a_model_that_never_answers_is_an_error(cache: Cache) -> None:

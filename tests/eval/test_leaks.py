@@ -14,10 +14,9 @@ from assistant.prompt import Passage, build_messages
 from eval.calibrate import ASKED, name_of
 from eval.command import render, run
 from eval.evaluate import evaluate
-from eval.leaks import asked_in, find_leaks
+from eval.leaks import asked_in, find_leaks, leak_sentence
 from eval.question import Question
 from eval.recipe import Arm, Recipe
-from eval.report import leak_sentence
 from ingest.errors import DataError
 from tests.rig import FACTS, NOW, Rig, numbers
 

@@ -1,6 +1,10 @@
 import asyncio
+import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +30,13 @@ from eval.metrics import (
     similarities,
 )
 from eval.outcome import Outcome
-from eval.overlap import Overlap
+from eval.overlap import (
+    citation_precision,
+    citation_recall,
+    retrieval_precision,
+    retrieval_recall,
+    rouge,
+)
 from eval.price import Prices
 from eval.question import Question
 from eval.recipe import Arm, Price
@@ -46,9 +56,19 @@ def asked(**values: Any) -> Question:
     return Question.model_validate(base | values)
 
 
-@pytest.fixture(scope="module")
-def overlap() -> Overlap:
-    return Overlap()
+@lru_cache(maxsize=1)
+def of_ragas() -> tuple[Any, ...]:
+    """Return ragas's ROUGE-L, and its recall and precision of documents."""
+    os.environ.setdefault("RAGAS_DO_NOT_TRACK", "true")  # read when ragas is imported
+    import ragas.metrics as older
+    from ragas import SingleTurnSample
+    from ragas.metrics.collections import RougeScore
+
+    with warnings.catch_warnings():
+        # ragas 0.4 announces that these two move; they are not there yet.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        by_document = older.IDBasedContextRecall(), older.IDBasedContextPrecision()
+    return RougeScore(rouge_type="rougeL"), by_document, SingleTurnSample
 
 
 def test_every_fact_must_be_stated_in_one_of_its_spellings(said: Say) -> None:
@@ -143,26 +163,41 @@ def test_texts_that_were_compared_before_are_not_embedded_again(
         similarities([asked()], [said("Apples")], Mute(), cache)  # type: ignore[arg-type]
 
 
-def test_evidence_and_citations_are_measured_by_document(said: Say, overlap: Overlap) -> None:
+def test_a_similarity_does_not_depend_on_what_is_compared_beside_it(
+    said: Say, embedder: Any, tmp_path: Path
+) -> None:
+    class Uneasy:
+        """Its rounding depends on the size of the batch, as that of matrix products does."""
+
+        name = "uneasy"
+
+        def embed(self, texts: Any) -> Any:
+            return embedder.embed(texts) * (1 + 1e-3 * len(texts))
+
+    answers = [said("Tighten it."), said("Bananas"), said("to 25 N·m.")]
+    with Cache(tmp_path / "a") as one, Cache(tmp_path / "b") as other:
+        together = similarities([asked()] * 3, answers, Uneasy(), one)  # type: ignore[arg-type]
+        alone = [similarities([asked()], [a], Uneasy(), other)[0] for a in answers]  # type: ignore[arg-type]
+    assert together == alone
+
+
+def test_evidence_and_citations_are_measured_by_document(said: Say) -> None:
     question = asked(documents=["a.md", "b.md"])
     answer = said("x", shown=["a.md", "c.md", "a.md"], cited=["a.md", "c.md"])
-
-    async def scores() -> list[float | None]:
-        return [
-            (await overlap.retrieval_recall(question, answer, shown=True)).value,
-            (await overlap.citation_precision(question, answer, shown=True)).value,
-            (await overlap.citation_recall(question, answer, shown=True)).value,
-            (await overlap.citation_precision(question, said("x"), shown=True)).value,
-            (await overlap.citation_recall(question, said("x"), shown=True)).value,
-            (await overlap.retrieval_recall(question, said("x"), shown=False)).value,
-        ]
-
-    assert asyncio.run(scores()) == [0.5, 0.5, 0.5, None, 0.0, None]
+    scores = [
+        retrieval_recall(question, answer, shown=True).value,
+        citation_precision(question, answer, shown=True).value,
+        citation_recall(question, answer, shown=True).value,
+        citation_precision(question, said("x"), shown=True).value,
+        citation_recall(question, said("x"), shown=True).value,
+        retrieval_recall(question, said("x"), shown=False).value,
+    ]
+    assert scores == [0.5, 0.5, 0.5, None, 0.0, None]
 
 
-def test_rouge_is_one_for_the_reference_itself(said: Say, overlap: Overlap) -> None:
+def test_rouge_is_one_for_the_reference_itself(said: Say) -> None:
     question = asked()
-    score = asyncio.run(overlap.rouge(question, said(question.reference)))
+    score = rouge(question, said(question.reference))
     assert score.value == pytest.approx(1)
 
 
@@ -172,17 +207,15 @@ def test_a_failed_answer_has_no_score_at_all(said: Say, embedder: Embedder, cach
         Outcome("q", "base", "k", None, "the engine stopped"),
         Outcome("q", "base", "k", said("25 N·m")),
     ]
-    failed, answered = asyncio.run(
-        score_all(
-            {"q": question},
-            {"base": arm},
-            outcomes,
-            schema=HOUSE,
-            avoided=(),
-            embedder=embedder,
-            cache=cache,
-            prices=Prices(()),
-        )
+    failed, answered = score_all(
+        {"q": question},
+        {"base": arm},
+        outcomes,
+        schema=HOUSE,
+        avoided=(),
+        embedder=embedder,
+        cache=cache,
+        prices=Prices(()),
     )
     assert all(score.value is None for score in failed.values())
     assert failed["facts"].why == "the arm failed: the engine stopped"
@@ -234,15 +267,17 @@ WORDS = st.lists(st.sampled_from("oil the pump twice a year with N·m 25 é".spl
 @given(WORDS, WORDS)
 @settings(max_examples=30, deadline=None, suppress_health_check=STATELESS)
 def test_chrf_and_rouge_agree_with_their_own_packages(
-    said: Say, overlap: Overlap, left: list[str], right: list[str]
+    said: Say, left: list[str], right: list[str]
 ) -> None:
     answer, reference = " ".join(left), " ".join(right)
     question = asked(reference=reference)
     ours = chrf(question, said(answer)).value
     assert ours == pytest.approx(CHRF().sentence_score(answer, [reference]).score / 100)
-    rouge = asyncio.run(overlap.rouge(question, said(answer))).value
-    theirs = rouge_scorer.RougeScorer(["rougeL"]).score(reference, answer)["rougeL"].fmeasure
-    assert rouge == pytest.approx(theirs)
+    stemmed = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+    theirs = stemmed.score(reference, answer)["rougeL"].fmeasure
+    assert rouge(question, said(answer)).value == pytest.approx(theirs)
+    again = asyncio.run(of_ragas()[0].ascore(reference=reference, response=answer))
+    assert again.value == pytest.approx(theirs)
 
 
 @given(
@@ -269,14 +304,40 @@ def test_ndcg_is_that_of_the_textbook_and_of_trec_eval(
         assert ours == pytest.approx(found["q"][f"ndcg_cut_{cut}"])
 
 
-def test_precision_is_the_share_of_shown_documents_that_are_named(
-    said: Say, overlap: Overlap
+@given(
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8),
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8),
+    st.sets(st.sampled_from("abcdefgh"), min_size=1, max_size=4),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=STATELESS)
+def test_recall_and_precision_are_those_of_trec_eval_and_of_ragas(
+    said: Say, shown: list[str], cited: list[str], named: set[str]
 ) -> None:
+    question, answer = asked(documents=sorted(named)), said("x", shown=shown, cited=cited)
+    ours = [
+        score(question, answer, shown=True).value
+        for score in (retrieval_recall, retrieval_precision, citation_recall, citation_precision)
+    ]
+    trec, ragas = [], []
+    for sources in (shown, cited):
+        measures = pytrec_eval.RelevanceEvaluator(
+            {"q": dict.fromkeys(named, 1)}, {"set_recall", "set_P"}
+        ).evaluate({"q": dict.fromkeys(sources, 1.0)})["q"]
+        trec += [measures["set_recall"], measures["set_P"]]
+        _, by_document, sample_of = of_ragas()
+        sample = sample_of(retrieved_context_ids=sources, reference_context_ids=sorted(named))
+        for metric in by_document:
+            ragas.append(asyncio.run(metric._single_turn_ascore(sample, callbacks=[])))
+    assert ours == pytest.approx(trec)
+    assert ours == pytest.approx(ragas)
+
+
+def test_precision_is_the_share_of_shown_documents_that_are_named(said: Say) -> None:
     question = asked(documents=["a.md"])
     shown = said("x", shown=["a.md", "b.md", "b.md", "c.md"])
-    precision = asyncio.run(overlap.retrieval_precision(question, shown, shown=True))
+    precision = retrieval_precision(question, shown, shown=True)
     assert precision.value == pytest.approx(1 / 3)
-    nothing = asyncio.run(overlap.retrieval_precision(question, said("x"), shown=True))
+    nothing = retrieval_precision(question, said("x"), shown=True)
     assert (nothing.value, nothing.why) == (None, "no passage is shown")
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.recipe import by_mode, read_avoided, read_examples, read_recipe
+from eval.recipe import STANDARD, by_mode, read_avoided, read_examples, read_recipe
 from ingest.errors import ConfigError, DataError
 
 SHIPPED = sorted(Path("examples").rglob("eval*.toml"))
@@ -23,10 +23,11 @@ def test_recipes_that_ship_load_with_all_their_files(path: Path) -> None:
         assert arm.examples is None or len(read_examples(arm.examples)) == 3
 
 
-def test_without_arms_the_four_are_compared(tmp_path: Path) -> None:
+def test_without_arms_the_standard_ones_are_compared(tmp_path: Path) -> None:
     (tmp_path / "eval.toml").write_text('questions = "q.jsonl"')
     recipe = read_recipe(tmp_path / "eval.toml")
-    assert [arm.name for arm in recipe.arm] == ["base", "rag", "finetuned", "combined"]
+    assert (recipe.arm, recipe.standard) == (STANDARD, True)
+    assert not recipe.only(["base", "rag"]).standard
     assert recipe.questions == tmp_path / "q.jsonl"
 
 
@@ -43,6 +44,14 @@ def test_two_arms_of_one_name_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "eval.toml"
     path.write_text('questions = "q"\n' + '[[arm]]\nname = "a"\nmode = "rag"\n' * 2)
     with pytest.raises(ConfigError, match="two arms are called a"):
+        read_recipe(path)
+
+
+def test_drawn_and_named_worked_examples_do_not_go_together(tmp_path: Path) -> None:
+    path = tmp_path / "eval.toml"
+    arm = 'name = "a"\nmode = "rag"\nshots = 2\nexamples = "e.jsonl"\n'
+    path.write_text(f'questions = "q"\n[[arm]]\n{arm}')
+    with pytest.raises(ConfigError, match="set one"):
         read_recipe(path)
 
 

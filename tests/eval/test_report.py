@@ -13,11 +13,12 @@ import pytest
 from assistant.answer import Answer, Ask
 from eval.compare import compare
 from eval.judged import Noise, summarise_judged
+from eval.markdown import as_markdown
 from eval.past import read_report
 from eval.probe import agreement
 from eval.question import Question
 from eval.recipe import JudgeSettings
-from eval.report import as_dict, as_html, as_markdown, write_report
+from eval.report import as_dict, as_html, write_report
 from eval.result import Report
 from eval.score import Score
 from eval.summary import summarise

@@ -1,13 +1,18 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
+from eval.power import power
 from eval.statistics import (
     MCNEMAR,
     SIGN_FLIP,
+    Estimate,
     cluster_bounds,
     contrast,
     difference,
@@ -163,3 +168,32 @@ def test_one_set_gets_the_same_bounds_alone_as_among_others() -> None:
     together = cluster_bounds(sums, counts, seed=2, resamples=FAST)
     alone = cluster_bounds(sums[1:2], counts[1:2], seed=2, resamples=FAST)
     assert (together.low[1], together.high[1]) == pytest.approx((alone.low[0], alone.high[0]))
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.4])
+@pytest.mark.parametrize("clusters", [2, 12, 400])
+def test_what_a_run_can_see_is_a_number_however_small_the_spread(
+    one_sided: bool, alpha: float, clusters: int
+) -> None:
+    needed = []
+    for spread in (1e-16, *np.geomspace(1e-3, 1, 30), 1000.0):  # of one group
+        error = float(spread) / clusters**0.5
+        found = Estimate(0.1, 0.0, 0.2, 2 * clusters, 0, clusters=clusters, error=error)
+        size = power(found, alpha=alpha, one_sided=one_sided)
+        assert size.detectable is not None
+        assert size.detectable > 0
+        assert size.needed is not None
+        needed.append(size.needed)
+    # Two figures of a probability that is computed to about as many: one question up or down.
+    assert all(a <= b + 1 for a, b in pairwise(needed))
+    assert needed[0] == 4  # two groups of two questions
+
+
+def test_the_number_of_groups_is_that_of_statsmodels_where_its_solver_finds_one() -> None:
+    for spread in (0.1, 0.3, 0.5):
+        found = Estimate(0.1, 0.0, 0.2, 40, 0, clusters=40, error=spread / 40**0.5)
+        theirs = TTestPower().solve_power(effect_size=0.05 / spread, alpha=0.05, power=0.8)
+        needed = power(found).needed
+        assert needed is not None
+        assert theirs <= needed <= 1.1 * theirs + 1  # two figures, rounded up

@@ -16,6 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+# Later imports, made before the forks.
+import bitsandbytes  # noqa: F401
+import gguf  # noqa: F401
+import matplotlib.figure  # noqa: F401
+import peft  # noqa: F401
 import torch
 
 from assistant.adapter import AdapterStore

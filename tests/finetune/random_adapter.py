@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from assistant.adapter import Adapter
 from assistant.config import Settings
+from assistant.prompt import Passage, build_messages
 from assistant.workspace import open_workspace
 from finetune.base_model import training_folder
 from finetune.gguf_lora import Shape, write_gguf_lora
@@ -18,6 +19,22 @@ from ingest.model_file import sha256_of
 RANK = 8
 STRENGTH = 0.02
 """Spread of the second matrix: the answers differ from the base's and are still sure."""
+
+SURE = [
+    build_messages("You are a careful assistant.", question, [Passage("Heron 2 > Care", passage)])
+    for question, passage in (
+        ("How tight are the M6 bolts?", "The M6 bolts of the Heron 2 are tightened to 9.5 N·m."),
+        (
+            "When is the filter changed?",
+            "The filter of the Heron 2 is changed after 400 hours of work.",
+        ),
+        (
+            "Who may open the housing?",
+            "The housing of the Heron 2 may only be opened by a trained electrician.",
+        ),
+    )
+]
+"""Prompts that are answered with the passage: next to no near tie, which rounding could turn."""
 
 
 def write_adapter(folder: Path, base: Path, *, seed: int = 0, alpha: float = 16.0) -> None:

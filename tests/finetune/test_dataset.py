@@ -175,6 +175,14 @@ def test_the_shipped_recipe_and_tickets_load() -> None:
     assert len(read_tickets(recipe.data.tickets)) == 400
 
 
+def test_the_demos_fast_recipe_builds_the_data_set_of_the_whole_one() -> None:
+    whole, fast = (
+        load_recipe(Path(f"examples/tarnfell/{name}.toml"))
+        for name in ("finetune", "finetune-fast")
+    )
+    assert (fast.name, fast.data) == (whole.name, whole.data)
+
+
 def noisy(question: str, k: int) -> Sequence[Found]:
     """The right passage at a place that the question decides, or nowhere for every seventh."""
     number = int(question.split()[-1].rstrip("?"))

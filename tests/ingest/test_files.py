@@ -1,6 +1,8 @@
 """Files that are not there, not ours or not still, and files that are far too large."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PosixPath
@@ -82,6 +84,38 @@ def test_a_file_that_may_not_be_read_fails_alone(index: Index, folder: Path) -> 
     tally = small_pipeline(index).run(uploads, collection="default")
     assert tally.added == 1
     assert [(f.source, f.error) for f in tally.failed] == [("closed.md", "Permission denied")]
+
+
+def test_a_folder_that_may_not_be_searched_is_told_of_and_its_documents_stay(
+    index: Index, folder: Path
+) -> None:
+    pipeline = small_pipeline(index)
+    with tempfile.TemporaryDirectory() as place:  # which nobody may enter, unlike tmp_path
+        open_, closed = Path(place), Path(place) / "closed"
+        open_.chmod(0o755)
+        shutil.copytree(folder, closed)
+        shutil.copy(folder / "cat.md", open_)
+        assert pipeline.run(find_files([place]), collection="default").added == 3
+        closed.chmod(0)
+        with as_nobody():
+            uploads = [*find_files([place]), *find_files([str(closed / "dog.md")])]
+            gone = pipeline.gone([open_], collection="default")
+        tally = pipeline.run(uploads, collection="default")
+        closed.chmod(0o755)
+    assert {(f.source, f.error) for f in tally.failed} == {
+        ("closed", "Permission denied"),
+        ("dog.md", "Permission denied"),
+    }
+    assert (tally.unchanged, gone) == (1, [])
+
+
+def test_what_a_folder_is_not_searched_for_is_handed_out(folder: Path) -> None:
+    for name in ("README", "photo.png", ".hidden.png"):
+        (folder / name).write_bytes(b"x")
+    (folder / "again").symlink_to(folder, target_is_directory=True)
+    others: list[Path] = []
+    assert len(find_files([str(folder)], on_other=others.append)) == 2
+    assert {path.name for path in others} == {"README", "photo.png", "again"}
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(folder: Path) -> None:

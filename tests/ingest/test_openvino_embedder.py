@@ -29,16 +29,19 @@ def exact() -> NDArray[np.float32]:
     return SentenceTransformerEmbedder(NAME, resolve(NAME)).embed(TEXTS)
 
 
-@pytest.mark.parametrize(("precision", "least"), [("f32", 0.99999), ("bf16", 0.9999)])
+# A processor without bfloat16 instructions takes a second for each text: every eighth is enough.
+@pytest.mark.parametrize(
+    ("precision", "least", "every"), [("f32", 0.99999, 1), ("bf16", 0.9999, 8)]
+)
 def test_the_vectors_are_those_of_sentence_transformers(
-    exact: NDArray[np.float32], precision: str, least: float
+    exact: NDArray[np.float32], precision: str, least: float, every: int
 ) -> None:
     embedder = OpenVinoEmbedder(NAME, resolve(NAME), precision=precision)
     assert embedder.backend in LIKE
-    rows = embedder.embed(TEXTS)
+    rows = embedder.embed(TEXTS[::every])
     assert rows.dtype == np.float32
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
-    assert (rows * exact).sum(axis=1).min() > least
+    assert (rows * exact[::every]).sum(axis=1).min() > least
 
 
 def test_a_vector_does_not_depend_on_the_texts_beside_it() -> None:

@@ -67,7 +67,7 @@ def test_every_sample_document_has_a_title_and_sections(path: Path) -> None:
     ("source", "content", "reason"),
     [
         ("a.md", b"", "The file is empty"),
-        ("a.md", b" \n\x00\n", "The file is empty"),
+        ("a.md", b" \n\x00\n", "The file holds no text"),
         ("a.md", b"<!-- -->", "holds no text"),
         ("a.txt", "\u00a0\u2003\u2028".encode(), "holds no text"),
         ("a.txt", b"abc\x00def", "binary"),

@@ -92,7 +92,8 @@ function showSources(box, items, title) {
 }
 
 export class AnswerBox {
-  constructor(name, words) {
+  // `asked` is the question, where it does not stand above the answer already.
+  constructor(name, words, asked = "") {
     answers += 1;
     this.element = make("article", "", "answer");
     this.badge = make("span", "", "badge");
@@ -109,6 +110,7 @@ export class AnswerBox {
     const head = make("header", "", "row");
     head.append(title, make("span", words, "hint"), this.badge);
     const main = make("div", "", "words");
+    if (asked) main.append(make("p", asked, "asked"));
     main.append(head, this.said, this.figures, this.foot);
     this.element.append(main, this.sources);
   }
@@ -175,6 +177,7 @@ export class AnswerBox {
     const house = houseAnswer(body.answer);
     if (house) showHouse(this.said, house, citations);
     else this.said.append(withMarkers(make("p", "", "lead"), body.answer, citations));
+    if (body.choice) this.said.append(make("p", body.choice.text, "hint choice-made"));
     if (body.searched) this.said.append(make("p", body.searched.text, "hint"));
     const retrieves = body.mode === "rag" || body.mode === "combined";
     if (citations.length) {
@@ -190,6 +193,7 @@ export class AnswerBox {
     const seconds = (body.timings_ms.total / 1000).toFixed(1);
     const parts = [`${seconds} s`, body.adapter ? `adapter ${body.adapter}` : "", body.model.split("/").pop()];
     if (body.evidence_dropped) parts.push(`${counted(body.evidence_dropped, "passage")} did not fit`);
+    if (body.history_dropped) parts.push(`${counted(body.history_dropped, "earlier turn")} did not fit`);
     this.figures.textContent = parts.filter(Boolean).join(" · ");
     this.foot.replaceChildren(feedbackOn(body.request_id));
   }

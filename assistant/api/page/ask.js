@@ -1,4 +1,4 @@
-// Asking: one arm, or all four on the same question.
+// Asking: one arm, in a conversation, or all four on the same question.
 
 import { AnswerBox } from "./answer.js";
 import { call } from "./client.js";
@@ -11,8 +11,11 @@ const ARMS = {
   combined: ["Combined", "tuned, with documents"],
 };
 const TUNED = ["finetuned", "combined"];
+const MOST_TURNS = 50; // as many as the service takes
 let asking = null;
 let adapters = [];
+let turns = []; // questions and answers of this conversation, oldest first
+let latest = null; // the last answer that is part of it
 
 const mode = () => document.querySelector("input[name=mode]:checked").value;
 const status = (text) => { at("status").textContent = text; };
@@ -21,21 +24,49 @@ function bodyOf(question, arm) {
   const body = { question, mode: arm };
   if (at("collection").value) body.collection = at("collection").value;
   if (TUNED.includes(arm) && at("adapter").value) body.adapter = at("adapter").value;
+  if (turns.length) Object.assign(body, { history: turns.slice(-MOST_TURNS), forget: true });
   return body;
 }
 
+// Makes room for the next answer: the one before moves down, if it is part of the conversation.
+function showConversation() {
+  if (latest) at("turns").prepend(latest.element);
+  latest = null;
+  at("answers").replaceChildren();
+  at("earlier").hidden = turns.length === 0;
+  at("anew").hidden = turns.length === 0;
+  at("question").placeholder = turns.length ? "A follow-up, or something else" : "";
+}
+
 async function askOne(question, arm) {
-  const box = new AnswerBox(...ARMS[arm]);
+  const box = new AnswerBox(...ARMS[arm], question);
+  showConversation();
   at("answers").className = "single";
-  at("answers").replaceChildren(box.element);
+  at("answers").append(box.element);
   const answer = await box.ask(bodyOf(question, arm), asking.signal, status);
-  return answer ? "Answered." : "";
+  if (!answer) return "";
+  turns.push({ question, answer: answer.answer });
+  latest = box;
+  at("anew").hidden = false;
+  at("question").value = "";
+  at("question").placeholder = "A follow-up, or something else";
+  return "Answered.";
+}
+
+function beginAnew() {
+  turns = [];
+  latest = null;
+  at("turns").replaceChildren();
+  showConversation();
+  status("A new conversation.");
+  at("question").focus();
 }
 
 // Retrieval from left to right, tuning from top to bottom: what each adds stands side by side.
 async function askAll(question) {
   at("answers").className = "four";
   const boxes = Object.entries(ARMS).map(([arm, words]) => [arm, new AnswerBox(...words)]);
+  showConversation();
   at("answers").replaceChildren(...boxes.map(([, box]) => box.element));
   let ended = 0;
   let whole = 0;
@@ -50,7 +81,8 @@ async function askAll(question) {
     whole += answer ? 1 : 0;
     status(`${ended} of ${able.length} arms have ended …`);
   }));
-  return `${whole} of ${able.length} arms answered.`;
+  const apart = turns.length ? " This comparison is not part of the conversation." : "";
+  return `${whole} of ${able.length} arms answered.${apart}`;
 }
 
 async function ask() {
@@ -58,12 +90,14 @@ async function ask() {
   if (!question || asking) return;
   asking = new AbortController();
   at("send").disabled = true;
+  at("anew").disabled = true;
   at("stop").hidden = false;
   status("Searching …");
   try {
     status(await (mode() === "all" ? askAll(question) : askOne(question, mode())));
   } finally {
     at("send").disabled = false;
+    at("anew").disabled = false;
     at("stop").hidden = true;
     asking = null;
   }
@@ -90,7 +124,8 @@ export async function showArms() {
     const also = aliases.length ? ` (${aliases.join(", ")})` : "";
     return new Option(`${name}:${version}${also}`, `${name}:${version}`);
   });
-  at("adapter").replaceChildren(new Option("in production, else newest", ""), ...named);
+  const either = [new Option("as configured", ""), new Option("the one the question is for", "auto")];
+  at("adapter").replaceChildren(...either, ...named);
   if (adapters.length > 0) document.querySelector("input[value=combined]").checked = true;
   showAdapterChoice();
 }
@@ -111,6 +146,7 @@ at("ask").addEventListener("submit", (event) => {
   ask();
 });
 at("stop").addEventListener("click", stop);
+at("anew").addEventListener("click", beginAnew);
 at("ask").addEventListener("change", showAdapterChoice);
 at("question").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

@@ -62,8 +62,10 @@ async function start() {
   const line = new JobLine(file.name);
   at("evaluation-jobs").prepend(line.element);
   try {
-    const arms = [...document.querySelectorAll("input[name=arm]:checked")].map((box) => box.value);
-    const body = { questions: await questionsIn(file), arms };
+    const boxes = [...document.querySelectorAll("input[name=arm]")];
+    const body = { questions: await questionsIn(file) };
+    // All of them are not named: then what this workspace cannot carry out is left out.
+    if (!boxes.every((box) => box.checked)) body.arms = boxes.filter((box) => box.checked).map((box) => box.value);
     if (at("collection").value) body.collection = at("collection").value;
     if (at("limit").value) body.limit = Number(at("limit").value);
     const { job_id: id } = await (await post("/api/evaluations", body)).json();

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from starlette.datastructures import FormData, UploadFile
 
 from assistant.access import Access
@@ -20,6 +20,7 @@ from assistant.api.documents_wire import (
 )
 from assistant.api.door import Admin, Asker, Ingester
 from assistant.api.parts import Parts, PartsOf
+from assistant.api.written import written
 from assistant.bodies import document_body, record_body
 from assistant.jobs import Job
 from assistant.uploads import base_name, check_collection_name, relative_source
@@ -99,16 +100,16 @@ def prune(body: PruneBody, parts: PartsOf, access: Admin, request: Request) -> d
 
 
 @router.get("", response_model=DocumentsReply)
-def documents(parts: PartsOf, access: Asker, collection: str | None = None) -> dict[str, Any]:
+def documents(parts: PartsOf, access: Asker, collection: str | None = None) -> Response:
     """List the documents of a collection, or of all that the caller sees."""
     found = parts.workspace.registry.documents(collection)
-    return {"documents": [record_body(r) for r in found if access.sees(r.collection)]}
+    return written({"documents": [record_body(r) for r in found if access.sees(r.collection)]})
 
 
 @router.get("/{document_id}", response_model=FullDocumentReply)
-def document(document_id: str, parts: PartsOf, access: Asker) -> dict[str, Any]:
+def document(document_id: str, parts: PartsOf, access: Asker) -> Response:
     """Show a document with all that was read in it."""
-    return document_body(*_seen(document_id, parts, access))
+    return written(document_body(*_seen(document_id, parts, access)))
 
 
 @router.delete("/{document_id}", response_model=DeletedReply)

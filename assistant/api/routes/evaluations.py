@@ -30,7 +30,7 @@ async def start(
     """Compare arms on questions, in the background; the job's result names the report."""
     named = body.collection if "collection" in body.model_fields_set else access.home
     await asyncio.to_thread(parts.workspace.check_collection, named, access)
-    arms = list(dict.fromkeys(body.arms))
+    arms = None if body.arms is None else list(dict.fromkeys(body.arms))
     order = Order(body.questions, arms, named, body.limit, body.adapter)
     loop = asyncio.get_running_loop()
     job = await asyncio.to_thread(parts.evaluations.start, order, loop)

@@ -1,9 +1,16 @@
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
-from assistant.api.quota import FORGET_AT, Quota, Streams
-from tests.assistant.api.conftest import PUMP, Serve, Service, events_of
+from assistant.api.app import create_app
+from assistant.api.quota import FORGET_EVERY, Counts, Quota, Streams, renew
+from tests.assistant.api.conftest import PUMP, URL, Serve, Service, events_of
+from tests.fakes import ScriptedEngine, small_workspace
 
 ASK = {"question": "How firmly do I tighten the latch screws of the Sculpin 14?", "mode": "rag"}
 CHAT = {"model": "rag", "messages": [{"role": "user", "content": ASK["question"]}]}
@@ -175,7 +182,7 @@ class Clock:
 
 def test_requests_come_back_with_time() -> None:
     clock = Clock()
-    quota = Quota(60, clock)
+    quota = Quota(Counts(), "requests", 60, clock)
     assert [quota.spend("a") for _ in range(60)] == [0] * 60
     assert quota.spend("a") == 1
     assert quota.empty("a")
@@ -185,22 +192,95 @@ def test_requests_come_back_with_time() -> None:
 
 
 def test_a_quota_of_nothing_is_no_limit() -> None:
-    assert not any(Quota(0).spend("a") for _ in range(1000))
+    assert not any(Quota(Counts(), "requests", 0).spend("a") for _ in range(1000))
 
 
 def test_a_quota_forgets_names_that_did_not_come_back() -> None:
-    clock = Clock()
-    quota = Quota(60, clock)
-    for number in range(FORGET_AT):
+    clock, counts = Clock(), Counts()
+    quota = Quota(counts, "requests", 60, clock)
+    for number in range(FORGET_EVERY - 1):
         quota.spend(str(number))
     clock.now = 3600
     quota.spend("new")
-    assert list(quota._left) == ["new"]
+    with counts.changing() as connection:
+        assert connection.execute("SELECT name FROM spent").fetchall() == [("new",)]
+
+
+def test_two_kinds_of_requests_are_counted_apart() -> None:
+    counts = Counts()
+    one, other = Quota(counts, "requests", 1), Quota(counts, "wrong keys", 1)
+    assert (one.spend("a"), one.empty("a"), other.empty("a")) == (0, True, False)
 
 
 def test_streams_are_counted_in_and_out() -> None:
-    streams = Streams(2)
+    streams = Streams(Counts(), 2)
     assert [streams.begin("a") for _ in range(3)] == [True, True, False]
     assert streams.begin("b")
     streams.end("a")
     assert streams.begin("a")
+
+
+def test_the_streams_of_a_process_that_died_are_closed(tmp_path: Path) -> None:
+    counts = Counts(renew(tmp_path))
+    streams = Streams(counts, 1)
+    assert streams.begin("a")
+    counts.forget(os.getpid())
+    assert streams.begin("a")
+
+
+def test_counts_that_cannot_be_kept_are_told_as_a_store_that_is_down(serve: Serve) -> None:
+    service = serve()
+    key = service.key("ask")
+    app: Any = service.client.app
+    app.state.counts.close()
+    response = service.client.get("/api/documents", headers=key)
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+    assert response.json()["error"]["code"] == "store_unavailable"
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[list[Service]]:
+    """Two that serve one workspace together."""
+    renew(tmp_path)
+    with ExitStack() as stack:
+        found = []
+        for _ in range(2):
+            engine = ScriptedEngine()
+            sections = {"requests_per_minute": 5, "streams": 1}
+            workspace = small_workspace(tmp_path, engine, security=sections)
+            workspace.shared = True
+            client = stack.enter_context(TestClient(create_app(workspace), base_url=URL))
+            found.append(Service(client, workspace, engine))
+        yield found
+
+
+def test_a_key_has_its_requests_once_however_many_workers_there_are(
+    workers: list[Service],
+) -> None:
+    key = workers[0].key("ask")
+    codes = [
+        workers[number % 2].client.get("/api/documents", headers=key).status_code
+        for number in range(8)
+    ]
+    assert codes == [200] * 5 + [429] * 3
+
+
+def test_wrong_keys_are_counted_over_all_workers(workers: list[Service]) -> None:
+    wrong = {"Authorization": "Bearer gt_" + "0" * 12 + "_" + "A" * 43}
+    codes = [
+        workers[number % 2].client.get("/api/documents", headers=wrong).status_code
+        for number in range(34)
+    ]
+    assert codes == [401] * 30 + [429] * 4
+
+
+def test_a_stream_at_one_worker_counts_at_the_others(workers: list[Service]) -> None:
+    key = workers[0].key("ask")
+    name = key["Authorization"].split("_")[1]
+    ask = {"question": "Why?", "mode": "base", "stream": True}
+    elsewhere = Streams(Counts(workers[0].workspace.home / "limits.sqlite"), 1)
+    assert elsewhere.begin(name)
+    assert workers[1].client.post("/api/ask", json=ask, headers=key).status_code == 429
+    elsewhere.end(name)
+    assert workers[1].client.post("/api/ask", json=ask, headers=key).status_code == 200

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from assistant.api.app import create_app
+from assistant.audit import Audit
 from assistant.engines.engine import Piece, Request, Usage
 from tests.assistant.api.conftest import Serve, Service, events_of, running
 from tests.fakes import ScriptedEngine, small_workspace
@@ -52,6 +53,8 @@ def test_the_newest_version_is_promoted_and_taken_back(serve: Serve) -> None:
     assert aliases(service) == {"v1": ["previous"], "v2": ["production"]}
     assert post(service, "house/rollback")["production"] == "v1"
     assert aliases(service) == {"v1": ["production"], "v2": ["previous"]}
+    told = [line["action"] for line in Audit(service.workspace.registry.engine).lines()]
+    assert told == ["promote", "promote", "rollback"]
 
 
 def test_what_was_not_compared_or_failed_is_not_promoted(serve: Serve) -> None:

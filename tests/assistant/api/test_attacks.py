@@ -24,6 +24,8 @@ from assistant.api.protocol import HurriedProtocol
 from assistant.engines.engine import Piece, Request
 from assistant.keys import Keys
 from tests.assistant.api.conftest import PUMP, URL, WAIT_S, Serve, Service, listening, tuned
+from tests.assistant.api.test_access import routes_of
+from tests.assistant.api.test_evaluations import written
 from tests.fakes import ScriptedEngine, small_workspace
 
 ASK = {"question": "How firmly do I tighten the latch screws of the Sculpin 14?", "mode": "rag"}
@@ -116,6 +118,37 @@ def test_another_tenants_id_is_as_unknown_as_any(
     nobodys = tenants.call(method, path.format(NOBODYS))
     assert theirs.status_code == nobodys.status_code == 404
     assert theirs.text.replace(tenants.theirs[what], NOBODYS) == nobodys.text
+
+
+def test_no_route_tells_a_tenant_anything_of_another(tenants: Tenants) -> None:
+    """Every route there is, with all that is known of the other tenant's ids and names."""
+    theirs = {
+        "document_id": tenants.theirs["document"],
+        "job_id": tenants.theirs["job"],
+        "evaluation_id": "theirs",
+        "name": "house",
+        "model": "rag",
+    }
+    written(tenants.service.workspace.home, "theirs", collection="theirs")
+    named = {"collection": "theirs"}
+    bodies = {
+        "/api/ask": {**ASK, **named},
+        "/api/search": {"query": "latch screws", **named},
+        "/v1/chat/completions": {**CHAT, **named},
+        "/api/feedback": {"request_id": tenants.theirs["request"], "rating": "up"},
+        "/api/evaluations": {"questions": [{"id": "q", "question": "Why?"}], **named},
+        "/api/documents/prune": {"folders": ["/"], **named},
+    }
+    for route in sorted(routes_of(tenants.service)):
+        method, path = route.split(" ")
+        body = bodies.get(path) if method == "POST" else None
+        params = named if method == "GET" else None
+        asked = tenants.call(method, path.format(**theirs), json=body, params=params)
+        assert asked.status_code < 500, route
+        for word in ("secret", "Sculpin", "2.1 N.m", "What it is worth"):
+            assert word not in asked.text, route
+    listed = [d.id for d in tenants.service.workspace.registry.documents()]
+    assert listed == [tenants.theirs["document"]]
 
 
 def test_another_tenants_answer_cannot_be_rated(tenants: Tenants) -> None:
@@ -236,6 +269,30 @@ def test_a_body_over_a_megabyte_is_not_read(shared: Service, path: str) -> None:
     assert response.status_code == 413
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"question": "x", "mode": "base", "schema": {"enum": [' + "[]," * 300_000 + "[]]}}",
+        '{"question": "x", "mode": "base", "history": [' + "{}," * 300_000 + "{}]}",
+        '{"query": "x", "filters": {' + '"a":"b",' * 100_000 + '"c":"d"}}',
+    ],
+    ids=["lists", "objects", "texts"],
+)
+def test_a_body_of_very_many_values_is_not_looked_through(shared: Service, body: str) -> None:
+    headers = {"content-type": "application/json"}
+    path = "/api/search" if "query" in body else "/api/ask"
+    response = shared.client.post(path, content=body, headers=headers)
+    assert response.status_code == 413
+    assert "30,000 values" in response.json()["error"]["message"]
+
+
+def test_commas_and_brackets_in_a_text_are_no_values(shared: Service) -> None:
+    text = 'a,[{"b\\' * 900
+    turns = [{"question": text, "answer": text}] * 50
+    body = {"question": "x", "mode": "base", "history": turns}
+    assert shared.client.post("/api/ask", json=body).status_code == 200
+
+
 def test_headers_over_the_limit_are_refused(shared: Service) -> None:
     response = shared.client.get("/api/documents", headers={"X-Long": "x" * 17_000})
     assert response.status_code == 431
@@ -252,7 +309,8 @@ def test_json_that_is_too_deep_is_refused(shared: Service, depth: int) -> None:
     ):
         path = "/api/ask" if "question" in body else "/v1/chat/completions"
         headers = {"content-type": "application/json"}
-        assert client.post(path, content=body, headers=headers).status_code in (400, 422)
+        refused = client.post(path, content=body, headers=headers)
+        assert refused.status_code in (400, 413, 422)
 
 
 def test_a_history_over_the_limit_is_refused(shared: Service) -> None:
@@ -308,10 +366,10 @@ def test_a_nul_in_an_address_is_refused(shared: Service, path: str) -> None:
 
 @pytest.fixture
 def patient(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """A service that waits half a second for its clients, with one stream for each key."""
+    """A service that waits a second for its clients, with one stream for each key."""
     engine = ScriptedEngine(("x" * 10_000 + " ") * 800, context_tokens=10_000)
     sections: dict[str, Any] = {
-        "limits": {"silence_s": 0.5},
+        "limits": {"silence_s": 1},
         "security": {"streams": 1},
         "answer": {"max_tokens": 5_000},
     }
@@ -358,7 +416,7 @@ def test_a_body_that_trickles_is_given_up(patient: tuple[str, dict[str, str]]) -
 
 
 class Impatient(HurriedProtocol):
-    head_s = 0.1
+    head_s = 0.25
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127"])
@@ -373,7 +431,7 @@ def test_a_client_that_takes_its_time_between_requests_is_answered(tmp_path: Pat
     class SlowEngine(ScriptedEngine):
         async def stream(self, request: Request) -> AsyncIterator[Piece]:
             async for piece in super().stream(request):
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.25)
                 yield piece
 
     app = create_app(small_workspace(tmp_path, SlowEngine("one two three")))

@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from assistant.api.app import create_app
 from assistant.engines.engine import Piece, Request, Usage
 from assistant.engines.queue import RequestQueue
-from tests.assistant.api.conftest import PUMP, events_of, listening, running
+from tests.assistant.api.conftest import PUMP, WAIT_S, events_of, listening, running
 from tests.fakes import HashEmbedder, ScriptedEngine, small_workspace
-
-WAIT_S = 10
 
 
 class HeldEngine(ScriptedEngine):
@@ -134,7 +132,9 @@ def test_openais_clients_are_told_that_a_stream_broke_off(
     app = create_app(small_workspace(tmp_path, engine))
     body = {"model": "base", "messages": [{"role": "user", "content": "Why?"}], "stream": True}
     with running(app, grace_s=0.1) as (url, server):
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as answered:
+        with httpx.stream(
+            "POST", f"{url}/v1/chat/completions", json=body, timeout=WAIT_S
+        ) as answered:
             server.should_exit = True
             lines = [line for line in answered.iter_lines() if line]
         engine.end.set()
@@ -153,8 +153,8 @@ def test_who_follows_a_job_is_told_that_it_goes_on_and_it_does(tmp_path: Path) -
     workspace.__dict__["embedder"] = SlowEmbedder()
     with running(create_app(workspace)) as (url, server):
         files = [("files", (f"{n}.md", PUMP + b"%d" % n)) for n in range(9)]
-        job = httpx.post(f"{url}/api/documents", files=files).json()["job_id"]
-        with httpx.stream("GET", f"{url}/api/jobs/{job}/events") as followed:
+        job = httpx.post(f"{url}/api/documents", files=files, timeout=WAIT_S).json()["job_id"]
+        with httpx.stream("GET", f"{url}/api/jobs/{job}/events", timeout=WAIT_S) as followed:
             lines = followed.iter_lines()
             assert next(lines) == "event: progress"
             server.should_exit = True
@@ -163,7 +163,7 @@ def test_who_follows_a_job_is_told_that_it_goes_on_and_it_does(tmp_path: Path) -
     assert "event: error" in rest
     assert "goes on when it starts again" in rest[-2]
     with running(create_app(small_workspace(tmp_path, ScriptedEngine()))) as (url, _):
-        events = events_of(httpx.get(f"{url}/api/jobs/{job}/events").text)
+        events = events_of(httpx.get(f"{url}/api/jobs/{job}/events", timeout=WAIT_S).text)
     name, body = events[-1]
     assert (name, body["progress"]["done"]) == ("done", 9)
 

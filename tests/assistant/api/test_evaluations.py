@@ -15,7 +15,7 @@ from assistant.keys import Keys
 from assistant.workspace import Workspace
 from eval.served import evaluate_served
 from ingest.files import Upload
-from tests.assistant.api.conftest import PUMP, URL, Serve, Service
+from tests.assistant.api.conftest import PUMP, URL, WAIT_S, Serve, Service
 from tests.fakes import ScriptedEngine, small_workspace
 
 HASH = "'sha256-LzxQ27u5shpu/QQ+wJrDaZ7bi3vhDYFX4FDCBIZo0eY='"
@@ -109,11 +109,9 @@ def test_an_evaluation_runs_beside_the_service_and_ends_in_a_report(tmp_path: Pa
     with serving(tmp_path / "home", evaluate_served) as service:
         started = service.client.post("/api/evaluations", json=ORDER)
         assert started.status_code == 202, started.text
-        for _ in range(1000):
-            job = service.client.get(f"/api/jobs/{started.json()['job_id']}").json()
-            if job["status"] in ("done", "failed"):
-                break
-            time.sleep(0.02)
+        job_id = started.json()["job_id"]
+        service.ended(job_id)
+        job = service.client.get(f"/api/jobs/{job_id}").json()
         assert job["status"] == "done", job
         assert job["progress"]["done"] == job["progress"]["total"] == 4
         assert listed(service, {}) == [job["result"]["report"]]
@@ -152,13 +150,25 @@ def test_one_evaluation_runs_at_a_time_and_ends_with_the_service(tmp_path: Path)
     waits = Waits()
     with serving(tmp_path / "home", waits) as service:
         first = service.client.post("/api/evaluations", json=ORDER)
-        assert waits.begun.wait(10)
+        assert waits.begun.wait(WAIT_S)
         second = service.client.post("/api/evaluations", json=ORDER)
         assert (first.status_code, second.status_code) == (202, 409)
         assert service.client.get("/healthz").status_code == 200
     with serving(tmp_path / "home", waits) as service:
         job = service.client.get(f"/api/jobs/{first.json()['job_id']}").json()
         assert (job["status"], job["error"]) == ("failed", "interrupted")
+
+
+def test_one_evaluation_runs_at_a_time_whichever_worker_began_it(tmp_path: Path) -> None:
+    waits = Waits()
+    with serving(tmp_path, waits) as one, serving(tmp_path, waits) as other:
+        first = one.client.post("/api/evaluations", json=ORDER)
+        assert waits.begun.wait(10)
+        refused = other.client.post("/api/evaluations", json=ORDER)
+        assert (first.status_code, refused.status_code) == (202, 409)
+        assert "running already" in refused.json()["error"]["message"]
+    with serving(tmp_path, waits) as later:
+        assert later.client.post("/api/evaluations", json=ORDER).status_code == 202
 
 
 def test_an_admin_of_one_collection_evaluates_no_other(tmp_path: Path) -> None:

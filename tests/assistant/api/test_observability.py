@@ -1,13 +1,19 @@
+import gzip
 import json
 import logging
+import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fastapi.testclient import TestClient
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -179,6 +185,73 @@ def test_a_request_is_traced_from_its_caller_to_the_model(tmp_path: Path) -> Non
         ends.append(span.end_time)
     assert ends == sorted(ends)
     assert "latch" not in str([dict(span.attributes or {}) for span in spans.values()])
+
+
+def test_an_ingestion_is_traced_file_by_file_and_without_names(tmp_path: Path) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    workspace = small_workspace(tmp_path, ScriptedEngine())
+    app = create_app(workspace, tracer=provider.get_tracer("test"))
+    with TestClient(app, base_url=URL) as client:
+        service = Service(client, workspace, ScriptedEngine())
+        job = service.upload("sculpin.md", PUMP)
+        service.upload("broken.pdf", b"%PDF-1.7 nothing")
+    provider.shutdown()
+    whole, broken = (s for s in exporter.get_finished_spans() if s.name == "ingest")
+    assert dict(whole.attributes or {}) == {"groundtune.job_id": job["id"], "groundtune.files": 1}
+    assert [dict(event.attributes or {}) for event in whole.events] == [
+        {"groundtune.outcome": "added", "groundtune.chunks": 2}
+    ]
+    assert [dict(event.attributes or {})["groundtune.outcome"] for event in broken.events] == [
+        "failed"
+    ]
+    assert "sculpin" not in whole.to_json() + broken.to_json()
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes what exporters send, as an OpenTelemetry collector does."""
+
+    spans: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:  # as the standard library calls it
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        request = ExportTraceServiceRequest.FromString(body)
+        for resource in request.resource_spans:
+            names = [a.value.string_value for a in resource.resource.attributes]
+            for scope in resource.scope_spans:
+                self.spans.extend(span.name for span in scope.spans if "groundtune" in names)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # as it is called there
+        """Say nothing."""
+
+
+def test_spans_reach_the_collector_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        thread = threading.Thread(target=collector.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{collector.server_port}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        app = create_app(small_workspace(tmp_path, ScriptedEngine()), tracer=tracer_of(os.environ))
+        try:
+            with TestClient(app, base_url=URL) as client:
+                Service(client, app.state.parts.workspace, ScriptedEngine()).upload("a.md", PUMP)
+                client.post("/api/ask", json=ASK)
+                for _ in range(200):
+                    if "POST /api/ask" in Collector.spans:
+                        break
+                    time.sleep(0.05)
+        finally:
+            collector.shutdown()
+            thread.join()
+    assert {"ingest", "retrieve", "prompt", "generate", "POST /api/ask"} <= set(Collector.spans)
 
 
 def test_nothing_is_traced_where_no_collector_is_named() -> None:

@@ -5,14 +5,14 @@ def test_a_search_is_filtered_and_explained_over_http(serve: Serve) -> None:
     service = serve()
     service.upload("sculpin.md", PUMP)
     service.upload("printed.md", PUMP)
-    body = {"query": "hose hours of the Sculpin 14", "k": 1, "explain": True}
+    body = {"query": "hose hours of the Sculpin 14", "k": 2, "explain": True}
     found = service.client.post("/api/search", json=body).json()
-    (hit,) = found["hits"]
+    hit = found["hits"][0]
     other = ({"sculpin.md", "printed.md"} - {hit["source"]}).pop()
     assert [copy["source"] for copy in hit["also_in"]] == [other]
     assert hit["superseded_by"] is None
     assert hit["explanation"]["dense_rank"] == 1
-    assert [(item["why"], item["source"]) for item in found["dropped"]] == [("duplicate", other)]
+    assert ("duplicate", other) in {(item["why"], item["source"]) for item in found["dropped"]}
     body = {"query": "hose", "filters": {"kind": ["md", "pdf"], "source": "print*"}}
     found = service.client.post("/api/search", json=body).json()
     assert {hit["source"] for hit in found["hits"]} == {"printed.md"}

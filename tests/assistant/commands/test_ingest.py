@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,10 @@ def test_each_file_is_told_of_and_the_unchanged_are_counted(
         "  added    cat.md (1 passages)",
         "  failed   empty.md: The file is empty.",
     ]
-    assert "files/s" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "files/s" in said
+    assert "ETA" in said
+    assert "Passed over" not in said
     (docs / "cat.md").rename(docs / "kitten.md")
     (docs / "empty.md").unlink()
     again = ingest.render(run(ingest, settings, str(docs), "--prune")).splitlines()
@@ -60,6 +65,17 @@ def test_each_file_is_told_of_and_the_unchanged_are_counted(
     third = ingest.render(run(ingest, settings, str(docs))).splitlines()
     assert len(third) == 1
     assert third[0].startswith("0 added, 0 updated, 1 unchanged, 0 deleted; 0 new passages in ")
+
+
+def test_what_a_folder_is_not_searched_for_is_named(
+    docs: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(7):
+        (docs / f"{number}.png").write_bytes(b"x")
+    run(ingest, settings, str(docs))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Passed over, by their names or because they are links to folders: 0.png" in said
+    assert "and 2 more." in said
 
 
 def test_documents_are_listed_with_status_passages_and_error(
@@ -109,13 +125,30 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
     raise AssertionError(f"{words!r} was not said: {said}")
 
 
+@contextmanager
+def saved_again_and_again(path: Path, text: str) -> Iterator[None]:
+    """Write a file time after time: until the watch is in place, changes go unseen."""
+    ended = threading.Event()
+
+    def save() -> None:
+        while not ended.wait(0.2):
+            path.write_text(text, encoding="utf-8")
+
+    thread = threading.Thread(target=save)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def test_a_folder_is_watched_until_ctrl_c(docs: Path, settings: Settings) -> None:
     pytest.importorskip("watchfiles")
     process = start(settings.home, str(docs), "--watch", "--prune")
     read_until(process, "Watching.")
-    time.sleep(0.5)  # the watch begins a moment after it is announced
-    (docs / "dog.md").write_text("# Dog\n\nThe dog left.", encoding="utf-8")
-    read_until(process, "added    dog.md")
+    with saved_again_and_again(docs / "dog.md", "# Dog\n\nThe dog left."):
+        read_until(process, "added    dog.md")
     with own(settings.home, "search", wait_s=30):
         pass  # between two rounds the workspace is free
     (docs / "cat.md").unlink()

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def test_a_served_workspace_answers_and_ends_cleanly(tmp_path: Path) -> None:
         url = found.group()
         with own(tmp_path, "ask") as owner:
             assert owner == Owner(process.pid, "serve", url)
-        assert httpx.get(f"{url}/readyz").status_code == 200
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
         body = {"question": "Say hello.", "mode": "base"}
         assert httpx.post(f"{url}/api/ask", json=body, timeout=120).json()["answer"]
         with pytest.raises(ConflictError, match="served already"):
@@ -142,9 +143,18 @@ def test_a_number_of_workers_or_a_grace_that_is_none_is_refused(tmp_path: Path) 
             run(on_disk(tmp_path), *arguments)
 
 
+PER_MINUTE = 10
+
+
 @pytest.mark.model
-def test_several_workers_do_each_job_once_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
+def test_several_workers_do_each_job_once_and_one_that_dies_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetch(Settings().engine.model)
+    monkeypatch.setenv("GROUNDTUNE_SECURITY__REQUESTS_PER_MINUTE", str(PER_MINUTE))
+    with open_workspace(Settings(home=tmp_path / "home")) as workspace:
+        keys = Keys(workspace.registry.engine)
+        _, key = keys.create("anna", roles=["ask"], collections=None)
     with (
         chroma_server.started(tmp_path / "chroma") as chroma,
         serving(tmp_path / "home", f"chroma:{chroma}", "--workers", "2") as (process, url),
@@ -154,6 +164,12 @@ def test_several_workers_do_each_job_once_and_one_that_dies_is_replaced(tmp_path
         children = psutil.Process(process.pid).children()
         workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
         assert len(workers) == 2
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as pool:  # each request has a connection of its own
+            codes = list(pool.map(lambda _: asked(url, key), range(6 * PER_MINUTE)))
+        passed, minutes = codes.count(200), (time.monotonic() - began) / 60
+        assert PER_MINUTE <= passed <= PER_MINUTE * (1 + minutes)
+        assert codes.count(429) == len(codes) - passed
         workers[0].kill()
         # A connection that the dead one had accepted is lost; the one that lives answers.
         transport = httpx.HTTPTransport(retries=3)
@@ -163,6 +179,11 @@ def test_several_workers_do_each_job_once_and_one_that_dies_is_replaced(tmp_path
     assert [end["result"]["added"] + end["result"]["unchanged"] for end in ends] == [1] * 8
     assert sorted(document["source"] for document in listed) == [f"{n}.md" for n in range(8)]
     assert process.returncode == 0
+
+
+def asked(url: str, key: str) -> int:
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.get(f"{url}/api/documents", headers=headers, timeout=60).status_code
 
 
 def uploaded(url: str, number: int) -> str:

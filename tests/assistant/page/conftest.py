@@ -115,7 +115,11 @@ def tuned_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("site")
     with site_at(home) as site:
         tuned(site.workspace, "house:v1")
-        (site.workspace.adapters.folder / "house" / "v1" / "lora.gguf").write_bytes(b"GGUF")
+        folder = site.workspace.adapters.folder / "house" / "v1"
+        (folder / "lora.gguf").write_bytes(b"GGUF")
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest["dataset"] = {"name": "house-rows", "sha256": "rows"}
+        (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         yield site
 
 

@@ -47,6 +47,7 @@ def main(url: str) -> None:
         page.wait_for_timeout(400)  # the sheet slides in
         take(page, "page-source.png", whole=False)
         page.keyboard.press("Escape")
+        page.locator("#anew").click()
         ask(page, "all", 4)
         take(page, "page-compare.png")
         browser.close()

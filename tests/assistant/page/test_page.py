@@ -1,9 +1,10 @@
 """What a user does on the page, in a real browser."""
 
+import json
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from assistant.access import OWNER
 from assistant.feedback import Feedback
@@ -67,6 +68,104 @@ def test_a_quote_of_a_pdf_stands_on_its_page(page: Page) -> None:
     expect(reader.locator("mark")).to_have_text(COLLAR)
     expect(reader.locator("#reader-place")).to_contain_text("page 2")
     assert reader.locator(".leaf").all_inner_texts() == ["Page 1", "Page 2"]
+
+
+def test_a_follow_up_is_asked_with_what_was_said_before(page: Page, tuned_site: Site) -> None:
+    ask(page)
+    question = page.get_by_label("What would you like to know?")
+    expect(question).to_have_value("")
+    [first] = page.get_by_role("article").all()
+    expect(first.locator(".asked")).to_have_text(QUESTION)
+    ask(page, "And the retaining collar of the Anvil 240?")
+    assert [m.content for m in tuned_site.engine.requests[-1].messages][2] == f"{COVER} [1]"
+    articles = page.get_by_role("article")
+    expect(articles).to_have_count(2)
+    expect(articles.nth(0)).to_contain_text(COLLAR)  # the newest stands first
+    earlier = page.get_by_role("region", name="Earlier in this conversation")
+    expect(earlier.get_by_role("article")).to_have_count(1)
+    expect(earlier).to_contain_text(COVER)
+    earlier.get_by_role("button", name="Not right").click()  # and can still be corrected
+    expect(earlier.get_by_text("Thank you, noted.")).to_be_visible()
+
+
+def test_a_new_conversation_knows_nothing_of_the_one_before(page: Page, tuned_site: Site) -> None:
+    expect(page.get_by_role("button", name="New conversation")).to_be_hidden()
+    ask(page)
+    page.get_by_role("button", name="New conversation").click()
+    expect(page.get_by_role("article")).to_have_count(0)
+    expect(page.get_by_label("What would you like to know?")).to_be_focused()
+    expect(page.get_by_role("button", name="New conversation")).to_be_hidden()
+    ask(page)
+    roles = [message.role for message in tuned_site.engine.requests[-1].messages]
+    assert roles == ["system", "user"]
+
+
+def test_an_answer_that_was_stopped_is_no_turn_of_the_conversation(
+    page: Page, tuned_site: Site
+) -> None:
+    tuned_site.engine.go.clear()
+    choose(page, "rag")
+    question = page.get_by_label("What would you like to know?")
+    question.fill(QUESTION)
+    page.keyboard.press("Enter")
+    expect(page.locator(".said")).to_have_text("The two latch")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Stopped: not a whole answer")).to_be_visible()
+    expect(question).to_have_value(QUESTION)
+    tuned_site.engine.go.set()
+    ask(page)
+    expect(page.get_by_role("article")).to_have_count(1)
+    assert len(tuned_site.engine.requests[-1].messages) == 2
+
+
+def test_a_comparison_knows_the_conversation_and_is_no_part_of_it(
+    page: Page, tuned_site: Site
+) -> None:
+    ask(page)
+    asked = len(tuned_site.engine.requests)
+    ask(page, "And the retaining collar of the Anvil 240?", mode="all")
+    expect(page.get_by_role("status").filter(has_text="not part of")).to_be_visible()
+    four = tuned_site.engine.requests[asked:]
+    assert [[m.role for m in request.messages] for request in four] == [
+        ["system", "user", "assistant", "user"]
+    ] * 4
+    ask(page, "And the Sculpin 14?")
+    assert len(tuned_site.engine.requests[-1].messages) == 4
+    earlier = page.get_by_role("region", name="Earlier in this conversation")
+    expect(earlier.get_by_role("article")).to_have_count(1)
+
+
+def test_a_conversation_over_the_window_says_what_was_left_out(page: Page) -> None:
+    ask(page)
+    bodies: list[Any] = []
+
+    def shorten(route: Route) -> None:
+        bodies.append(route.request.post_data_json)
+        answer = route.fetch()
+        text = answer.text().replace('"history_dropped": 0', '"history_dropped": 1')
+        route.fulfill(response=answer, body=text)
+
+    page.route("**/api/ask", shorten)
+    answer = ask(page).first
+    assert bodies[0]["forget"] is True
+    assert len(bodies[0]["history"]) == 1
+    expect(answer).to_contain_text("1 earlier turn did not fit")
+
+
+def test_the_adapter_that_was_chosen_is_shown_with_the_reason(page: Page, tuned_site: Site) -> None:
+    rows = tuned_site.workspace.home / "datasets" / "house-rows"
+    rows.mkdir(parents=True)
+    row = {"messages": [{"role": "user", "content": f"Question: {QUESTION}"}]}
+    (rows / "train.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    choose(page, "combined")
+    page.get_by_label("Adapter").select_option("the one the question is for")
+    answer = ask(page, mode="combined").first
+    expect(answer).to_contain_text("house:v1 answers: its training questions are nearest")
+    expect(answer.locator(".figures")).to_contain_text("adapter house:v1")
+    page.get_by_role("button", name="New conversation").click()
+    answer = ask(page, "Which flour for brown bread?", mode="combined").first
+    expect(answer).to_contain_text("No adapter answers: the nearest, house:v1")
+    expect(answer.locator(".figures")).not_to_contain_text("adapter house:v1")
 
 
 def test_four_arms_answer_one_question_side_by_side(open_page: Open) -> None:

@@ -25,7 +25,7 @@ def report(tuned_site: Site, browser: Any) -> str:
     lines = "\n".join(json.dumps(line) for line in LINES)
     file = {"name": "questions.jsonl", "mimeType": "text/plain", "buffer": lines.encode()}
     page.get_by_label("Questions, a file of JSON lines").set_input_files([file])
-    for arm in ("Tuned", "Combined"):
+    for arm in ("Tuned", "Combined", "RAG, worked examples", "RAG, held to the schema"):
         page.get_by_role("checkbox", name=arm).uncheck()
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.locator("#evaluation-jobs")).to_contain_text("is ready", timeout=60_000)
@@ -124,7 +124,11 @@ def test_everybody_can_use_it(open_page: Open, report: str) -> None:
     expect(page.locator("mark")).to_be_visible()
     check_all(page, "reader")
     page.keyboard.press("Escape")
+    ask(page)
+    expect(page.get_by_role("article")).to_have_count(2)
+    check_all(page, "conversation")
     page.route("**/api/ask", lambda route: route.abort())
+    page.get_by_label("What would you like to know?").fill(QUESTION)
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_role("alert")).to_be_visible()
     check_all(page, "error")

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from llama_index.core.vector_stores import VectorStoreQuery
+from llama_index.vector_stores.chroma import ChromaVectorStore
 from numpy.typing import NDArray
 
 from ingest.document import Chunk
 from ingest.errors import MissingExtraError, StoreError
+from ingest.stores.apart import ApartVectors
 from ingest.stores.chroma import ChromaVectors
 from ingest.stores.qdrant import QdrantVectors
 from ingest.stores.vectors import Vectors, parts_of, store_name
@@ -38,9 +41,19 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
         store.close()
 
 
-@pytest.fixture
-def store(open_store: Open) -> Vectors:
-    return open_store()
+@pytest.fixture(params=[*STORES, "chroma folder apart"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vectors]:
+    index = uuid.uuid4().hex[:12]
+    store: Vectors
+    if request.param == "chroma folder apart":
+        store = ApartVectors(tmp_path / "vectors", index=index)
+    elif request.param == "chroma server":
+        store = ChromaVectors(request.getfixturevalue("chroma_url"), index=index)
+    else:
+        make = ChromaVectors if request.param == "chroma folder" else QdrantVectors
+        store = make(tmp_path, index=index)
+    yield store
+    store.close()
 
 
 def chunk(name: str, *, document: str = "d", collection: str = "default") -> Chunk:
@@ -81,6 +94,16 @@ def test_vectors_of_any_dimension_come_back_as_they_were(store: Vectors, dimensi
     assert back == pytest.approx(rows[::-1], abs=1e-6)
     with pytest.raises(StoreError, match="has no vector of gone"):
         store.rows(["c1", "gone"], collection="default")
+
+
+def test_llamaindex_finds_its_nodes_in_a_chroma_folder(tmp_path: Path) -> None:
+    store = ChromaVectors(tmp_path)
+    rows = unit([1, 0], [0, 1])
+    store.add([chunk("a", document="one"), chunk("b", document="two")], rows)
+    theirs = ChromaVectorStore(store.collection("default"))
+    found = theirs.query(VectorStoreQuery(query_embedding=rows[1].tolist(), similarity_top_k=1))
+    assert [(node.node_id, node.ref_doc_id) for node in found.nodes or []] == [("b", "two")]
+    store.close()
 
 
 def test_adding_a_chunk_again_changes_nothing(store: Vectors) -> None:
