@@ -142,16 +142,18 @@ def test_openais_clients_are_told_that_a_stream_broke_off(
 
 
 def test_who_follows_a_job_is_told_that_it_goes_on_and_it_does(tmp_path: Path) -> None:
-    held = threading.Event()
+    begun, held = threading.Event(), threading.Event()
 
     class SlowEmbedder(HashEmbedder):
         def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-            held.wait(WAIT_S)
+            if begun.is_set():
+                held.wait(WAIT_S)
             return super().embed(texts)
 
     workspace = small_workspace(tmp_path, ScriptedEngine())
     workspace.__dict__["embedder"] = SlowEmbedder()
     with running(create_app(workspace)) as (url, server):
+        begun.set()
         files = [("files", (f"{n}.md", PUMP + b"%d" % n)) for n in range(9)]
         job = httpx.post(f"{url}/api/documents", files=files, timeout=WAIT_S).json()["job_id"]
         with httpx.stream("GET", f"{url}/api/jobs/{job}/events", timeout=WAIT_S) as followed:
