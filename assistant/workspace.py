@@ -52,8 +52,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     def __init__(self, settings: Settings, *, shared: bool = False, serving: bool = False) -> None:
         """Open nothing yet.
 
-        `shared` leaves to others what only one process may put right. `serving` keeps out of this
-        process what would hold up its answers.
+        `shared`: several serve it, so what only one may put right is left to others. `serving`:
+        what would hold up answers is kept out of this process.
         """
         self.settings = settings
         self.home = settings.home
@@ -399,8 +399,5 @@ def make_parts(
 
 
 def open_workspace(settings: Settings, *, shared: bool = False, serving: bool = False) -> Workspace:
-    """Return the workspace at `settings.home`.
-
-    `serving` where a service answers from it, `shared` where several processes do so together.
-    """
+    """Return the workspace at `settings.home`."""
     return Workspace(settings, shared=shared, serving=serving)

@@ -6,11 +6,13 @@ process of their own, writes cost those who wait for them, and nobody else.
 """
 
 import json
+import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
@@ -257,6 +259,7 @@ class _Keeper:
 def keep() -> None:
     """Keep a folder's vectors for the process that started this one, until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.excepthook = _end
     told = json.loads(sys.argv[2])
     lanes = [Connection(fd) for fd in told["fds"]]
     folder = Path(told["folder"])
@@ -275,6 +278,12 @@ def keep() -> None:
         lanes[0].send((error, None))
 
 
+def _end(bug: threading.ExceptHookArgs) -> None:
+    """End the process at a bug, or whoever asked would wait for an answer for ever."""
+    traceback.print_exception(bug.exc_value)
+    os._exit(1)
+
+
 class _Server:
     """Does what comes along the lanes."""
 
@@ -289,14 +298,12 @@ class _Server:
                 method, arguments, named = lane.recv()
             except (EOFError, OSError):
                 return
-            failure: Exception | None = None
+            failure: GroundtuneError | None = None
             value: Any = None
             try:
                 value = self._done(method, arguments, named)
             except GroundtuneError as error:
                 failure = error
-            except Exception as error:  # the edge of this process: a bug is told where it was asked
-                failure = RuntimeError(repr(error))
             with suppress(OSError):
                 lane.send((failure, value))
 

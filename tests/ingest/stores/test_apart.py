@@ -88,6 +88,13 @@ def test_one_that_died_is_replaced_and_keeps_what_it_wrote(apart: ApartVectors) 
     assert keeper().pid != process.pid
 
 
+def test_a_bug_ends_it_and_nobody_waits_for_ever(apart: ApartVectors) -> None:
+    apart.add(CHUNKS[:3], ROWS[:3])
+    with pytest.raises(StoreError, match=r"has ended \(exit code 1\)"):
+        apart.rows([CHUNKS[0].id], collection=None)  # type: ignore[arg-type]
+    assert apart.count("default") == 3
+
+
 def test_what_it_was_writing_when_it_died_is_torn_and_made_anew(
     apart: ApartVectors, tmp_path: Path
 ) -> None:
