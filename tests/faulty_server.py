@@ -1,6 +1,7 @@
 """A server on a real socket that does to a request for an answer what it was told."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from assistant.engines.engine import Engine, Message, Piece, Request
 from assistant.engines.queue import RequestQueue
 from ingest.errors import GroundtuneError
 
+LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+LAST = b"Connection: close"  # it answers one request
 STORY = Request((Message("user", "Tell a very long story."),), max_tokens=400)
 
 
@@ -48,9 +51,12 @@ class Socket:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
+            # What nobody has read when a socket is closed resets the connection under the answer.
+            await reader.readexactly(int((LENGTH.search(head) or (0, 0))[1]))
             said = next((json for path, json in self.facts.items() if path in head), None)
             if said is not None:
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
+                length = b"Content-Length: %d" % len(said)
+                writer.write(b"\r\n".join((b"HTTP/1.1 200 OK", LAST, length, b"", said)))
             else:
                 self.head = head
                 self.generated += 1
@@ -67,7 +73,8 @@ class Socket:
     async def _generate(self, writer: asyncio.StreamWriter) -> None:
         if not self.body and not self.whole:
             return
-        writer.write(f"HTTP/1.1 {self.status}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        status = b"HTTP/1.1 " + self.status.encode()
+        writer.write(b"\r\n".join((status, LAST, b"Transfer-Encoding: chunked", b"", b"")))
         if self.body:
             writer.write(b"%x\r\n%s\r\n" % (len(self.body), self.body))
         if self.whole and not self.silence_s:

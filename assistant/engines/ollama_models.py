@@ -15,7 +15,7 @@ import ollama
 from pydantic import ValidationError
 
 from assistant.engines.engine import Message
-from assistant.engines.server import PREFIX, ServerErrors, is_loopback
+from assistant.engines.server import FRESH, PREFIX, ServerErrors, is_loopback
 from ingest.errors import (
     EngineUnavailableError,
     GroundtuneError,
@@ -84,9 +84,11 @@ class OllamaModels(contextlib.AbstractContextManager["OllamaModels"]):
         """
         self.url = base_url(url)
         trust = not is_loopback(self.url)
-        self._ollama = ollama.Client(self.url, timeout=timeout, trust_env=trust)
+        self._ollama = ollama.Client(self.url, timeout=timeout, trust_env=trust, limits=FRESH)
         # The official client knows neither version nor HEAD on a blob nor the debug rendering.
-        self._http = httpx.Client(base_url=self.url, timeout=timeout, trust_env=trust)
+        self._http = httpx.Client(
+            base_url=self.url, timeout=timeout, trust_env=trust, limits=FRESH
+        )
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from assistant.engines.server import PREFIX, ServerErrors, is_loopback, patience
+from assistant.engines.server import FRESH, PREFIX, ServerErrors, is_loopback, patience
 from ingest.errors import EngineError, MissingModelError, UsageError
 
 DEFAULT_URL = "http://127.0.0.1:8001"
@@ -104,6 +104,7 @@ class OpenAIModels(contextlib.AbstractContextManager["OpenAIModels"]):
             timeout=patience(timeout),
             headers=headers_of(api_key),
             trust_env=not is_loopback(self.url),
+            limits=FRESH,
         )
 
     def list(self) -> list[ServedModel]:

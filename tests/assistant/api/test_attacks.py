@@ -255,7 +255,7 @@ def test_guessing_keys_is_slowed_down_and_leaves_no_key_in_the_log(
         codes = [service.client.get("/v1/models", headers=headers).status_code for _ in range(40)]
     assert codes[:30] == [401] * 30
     assert codes[30:] == [429] * 10
-    assert guess.split("_")[-1] not in caplog.text
+    assert guess.split("_", 2)[2] not in caplog.text
 
 
 # ---- oversized

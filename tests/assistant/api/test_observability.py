@@ -130,7 +130,7 @@ def test_every_request_is_a_line_of_json_without_what_was_said(serve: Serve) -> 
     assert asked["key"] == key["Authorization"].split("_")[1]
     assert asked["ms"] > 0
     text = stream.getvalue().casefold()
-    secret = key["Authorization"].split("_")[-1].casefold()
+    secret = key["Authorization"].split("_", 2)[2].casefold()
     for word in ("latch", "2.1", "sculpin", secret, ASK["question"].casefold()):
         assert word not in text
 
