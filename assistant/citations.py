@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assistant.answer import Citation, Evidence, Support
-from assistant.retrieve import WORD, sentences
+from assistant.sentence import WORD, sentences
 
 MARKER = re.compile(r"\s*\[(\d{1,2})\]")
 MIN_SUPPORT = 0.5

@@ -90,9 +90,9 @@ def fingerprint(embedding: str, settings: Mapping[str, Mapping[str, Any]]) -> st
     """
     chunks = {key: settings["ingest"][key] for key in ("chunk_tokens", "chunk_overlap")}
     search = {key: v for key, v in settings["retrieval"].items() if key != "min_similarity"}
-    # Whole passages have come by scores and ranks since their scores were first calibrated.
-    fusion = [] if search.get("sentences", 1) else ["scores and ranks"]
-    parts = json.dumps([embedding, chunks, search, *fusion], sort_keys=True)
+    # How evidence is ranked has changed since its scores were first calibrated.
+    ranking = "kinds of answers" if search.get("sentences", 1) else "scores and ranks"
+    parts = json.dumps([embedding, chunks, search, ranking], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 

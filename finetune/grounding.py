@@ -1,7 +1,7 @@
 """Whether a passage supports an answer, judged by its words alone."""
 
 from assistant.citations import spoken
-from assistant.retrieve import WORD
+from assistant.sentence import WORD
 
 SUPPORTED = 0.6
 """Share of an answer's telling words, 0 to 1, that its passage must hold."""

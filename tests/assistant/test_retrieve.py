@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.retrieve import Retriever, sentences, shared_words
+from assistant.retrieve import Retriever
 from ingest.files import find_files
 from ingest.index import Index
 from ingest.registry import Registry
@@ -30,16 +30,6 @@ def index(tmp_path: Path) -> Index:
     return index
 
 
-def test_sentences_end_at_full_stops_and_lines_but_not_inside_numbers() -> None:
-    text = "Use 4.5 bar. Then stop!\n- Part: Seal; Price: EUR 4.00\nEnd"
-    assert [text[s.start : s.end] for s in sentences(text)] == [
-        "Use 4.5 bar.",
-        "Then stop!",
-        "- Part: Seal; Price: EUR 4.00",
-        "End",
-    ]
-
-
 def test_evidence_is_the_sentence_that_speaks_to_the_question(index: Index) -> None:
     retriever = Retriever(index, candidates=10, dense_weight=0.5, sentences=1)
     (hit,) = retriever.evidence("tighten the collar with the key", k=3)
@@ -48,17 +38,6 @@ def test_evidence_is_the_sentence_that_speaks_to_the_question(index: Index) -> N
     assert text[hit.chunk.start : hit.chunk.end] == hit.chunk.text
     (row,) = retriever.evidence("price of the ring", k=3)
     assert row.chunk.text == "Part: Ring; Price: EUR 2.50"
-
-
-def test_a_word_that_few_sentences_hold_weighs_more_than_one_in_all() -> None:
-    texts = ["Wick 12: the lid", "Wick 12: the seal", "Wick 12: the bucket"]
-    lid, seal, bucket = shared_words("Is the lid of the Wick 12 red?", texts)
-    assert lid == pytest.approx(1)  # "red" is in no sentence, so none can be blamed for it
-    assert 0 < seal == bucket < 0.5
-
-
-def test_a_question_that_shares_no_word_shares_nothing() -> None:
-    assert shared_words("Why?", ["The pump is blue.", "Wait."]) == [0, 0]
 
 
 def test_no_sentence_is_shown_twice_and_spare_ones_follow(index: Index) -> None:
