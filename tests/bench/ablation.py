@@ -28,8 +28,8 @@ VARIANTS: dict[str, dict[str, float]] = {
 ARMS = ("finetuned", "combined")
 METRICS = ("grounded", "facts", "format", "abstention")
 KINDS = ("heldout", "unanswerable")
-QUESTIONS = 36
-"""Drawn from the held-out and the unanswerable ones, each kind fairly; the same for all."""
+QUESTIONS = 68
+"""All held-out and unanswerable ones."""
 OBEDIENCE_ROWS = 20
 
 
