@@ -14,7 +14,7 @@ from assistant.engines.openai import OpenAIEngine
 from ingest.errors import EngineUnavailableError
 from ingest.model_file import fetch, sha256_of
 from tests.faulty_server import STORY, Served, Socket, failure, whole
-from tests.ollama_server import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.model  # its tokenizer is needed for every request
 
