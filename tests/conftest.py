@@ -22,8 +22,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_THREAD_LIMIT", "1")  # llama.cpp counts the cores itself
 
 
-# The same examples each time, however long a busy machine takes for one of them. To look for others:
-# `--hypothesis-profile=default`.
+# The same examples each time, however long a busy machine takes for one of them.
+# `--hypothesis-profile=default` looks for others.
 settings.register_profile(
     "suite",
     derandomize=True,

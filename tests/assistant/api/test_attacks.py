@@ -370,9 +370,7 @@ def test_a_nul_in_an_address_is_refused(shared: Service, path: str) -> None:
 
 
 @pytest.fixture
-def patient(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[tuple[str, dict[str, str]]]:
+def patient(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, str]]]:
     """A service that waits a second for its clients, or longer, with one stream for each key."""
     engine = ScriptedEngine(("x" * 10_000 + " ") * 800, context_tokens=10_000)
     sections: dict[str, Any] = {
