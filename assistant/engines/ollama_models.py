@@ -86,9 +86,7 @@ class OllamaModels(contextlib.AbstractContextManager["OllamaModels"]):
         trust = not is_loopback(self.url)
         self._ollama = ollama.Client(self.url, timeout=timeout, trust_env=trust, limits=FRESH)
         # The official client knows neither version nor HEAD on a blob nor the debug rendering.
-        self._http = httpx.Client(
-            base_url=self.url, timeout=timeout, trust_env=trust, limits=FRESH
-        )
+        self._http = httpx.Client(base_url=self.url, timeout=timeout, trust_env=trust, limits=FRESH)
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -151,6 +151,10 @@ def test_a_folder_is_watched_until_ctrl_c(docs: Path, settings: Settings) -> Non
     read_until(process, "Watching.")
     with saved_again_and_again(docs / "dog.md", "# Dog\n\nThe dog left."):
         read_until(process, "added    dog.md")
+    (docs.parent / "birds").mkdir()
+    (docs.parent / "birds" / "owl.md").write_text("# Owl\n\nThe owl slept.", encoding="utf-8")
+    (docs.parent / "birds").rename(docs / "birds")
+    read_until(process, "added    birds/owl.md")
     with own(settings.home, "search", wait_s=120):
         pass  # between two rounds the workspace is free
     (docs / "cat.md").unlink()
@@ -159,7 +163,7 @@ def test_a_folder_is_watched_until_ctrl_c(docs: Path, settings: Settings) -> Non
     out, said = process.communicate(timeout=120)
     assert "Traceback" not in said
     result = json.loads(out)
-    assert (result["added"], result["deleted"]) == (2, 1)
+    assert (result["added"], result["deleted"]) == (3, 1)
     assert process.returncode == 1  # a file had failed
 
 
