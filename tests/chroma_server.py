@@ -9,9 +9,10 @@ from pathlib import Path
 
 import httpx
 
-from tests.ollama_server import free_port
+from tests.ports import free_port
 
-START_S = 60.0
+START_S = 180.0
+END_S = 120.0
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def started(folder: Path) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(END_S)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from tests.ollama_server import OllamaServer, find_binary, remove_test_models, running, started
@@ -19,6 +20,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # There are as many processes as cores; threads beside them would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_THREAD_LIMIT", "1")  # llama.cpp counts the cores itself
+
+
+# The same examples each time, however long a busy machine takes for one of them.
+# `--hypothesis-profile=default` looks for others.
+settings.register_profile(
+    "suite",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 
 class Files(LoadFileScheduling):

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,10 +12,11 @@ from typing import NamedTuple
 
 from assistant.engines.ollama_models import OllamaModels, base_url
 from ingest.errors import EngineUnavailableError
+from tests.ports import free_port
 
 PREFIX = "groundtune-test-"
 """Of every model that a test makes on a server; what bears it may be deleted."""
-START_S = 30.0
+START_S = 120.0
 
 
 class OllamaServer(NamedTuple):
@@ -92,14 +92,6 @@ def remove_test_models(url: str) -> None:
         for name in models.names():
             if name.startswith(PREFIX):
                 models.delete(name)
-
-
-def free_port() -> int:
-    """Return a port of this machine on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 
-from tests.ollama_server import free_port
+from tests.ports import free_port
 
 MISSING = "no PostgreSQL: install it (apt-get install postgresql)"
 PASSWORD = "s3cret-word"

@@ -19,13 +19,14 @@ import yaml
 
 from assistant.config import load
 from tests import chroma_server
-from tests.ollama_server import OllamaServer, free_port
+from tests.ollama_server import OllamaServer
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<word>[^}]*))?\}")
 SECRET = re.compile(r"KEY|PASSWORD|SECRET|TOKEN")
 FILLED_IN = {"GROUNDTUNE_ENGINE__API_KEY": "sk-test", "POSTGRES_PASSWORD": "p"}
-READY_S = 180
+READY_S = 300
 
 
 def read(name: str) -> dict[str, Any]:
@@ -245,7 +246,7 @@ def _serving(tmp_path: Path, addresses: Mapping[str, str]) -> Iterator[int]:
         assert process.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
 
 
 @pytest.mark.model
@@ -256,7 +257,7 @@ def test_the_command_in_compose_serves_and_becomes_ready(assistant: int) -> None
     assert ready["ready"] is True, ready
     check = SERVICES["assistant"]["healthcheck"]["test"]
     program = check[3].replace(":8000/", f":{assistant}/")
-    subprocess.run([sys.executable, check[2], program], check=True, timeout=20)
+    subprocess.run([sys.executable, check[2], program], check=True, timeout=120)
 
 
 def answered(url: str) -> Any:

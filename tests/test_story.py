@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from tests.ports import free_port
 
 pytestmark = pytest.mark.model
 
@@ -23,6 +24,8 @@ NOTE = """# Service note: Osprey 77 tide gauge
 
 The clamp screws of the Osprey 77 tide gauge are tightened to 61 N·m with the long key.
 """
+PATIENCE_S = 600.0
+"""For what takes seconds where nothing else runs."""
 QUESTION = "How tight do the clamp screws of the Osprey 77 tide gauge have to be?"
 
 
@@ -54,22 +57,20 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 def server(story: tuple[Path, dict[str, Any]]) -> Iterator[httpx.Client]:
     """`groundtune serve` on that workspace."""
     home, _ = story
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(command("serve", "--port", str(port)), env=environment(home))
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S, trust_env=False)
     try:
         wait_until_ready(client, process)
         yield client
     finally:
         client.close()
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         assert process.poll() is None, "the server ended"
         try:
@@ -78,7 +79,7 @@ def wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> 
         except httpx.TransportError:
             pass
         time.sleep(0.3)
-    pytest.fail("the server was not ready in 120 s")
+    pytest.fail(f"the server was not ready in {PATIENCE_S:g} s")
 
 
 def ask(client: httpx.Client, mode: str) -> Any:
@@ -143,7 +144,7 @@ def test_a_document_that_came_after_training_answers_the_next_request(
     accepted = server.post("/api/documents", files=[("files", ("osprey.md", NOTE.encode()))])
     assert accepted.status_code == 202
     job: Any = {"status": "queued"}
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     while job["status"] in ("queued", "running") and time.monotonic() < end:
         time.sleep(0.2)
         job = server.get(f"/api/jobs/{accepted.json()['job_id']}").json()

@@ -85,7 +85,9 @@ def _rounds(args: argparse.Namespace, settings: Settings) -> Iterator[dict[str, 
         for path in args.paths:
             with contextlib.suppress(NotFoundError):
                 found |= {upload.path: upload for upload in find_files([path])}
-        changed = [upload for upload in found.values() if upload.path in paths]
+        # Of a folder that was moved here, and of one that is filled faster than it is followed, the
+        # folder alone is named.
+        changed = [u for p, u in found.items() if p and not paths.isdisjoint((p, *p.parents))]
         if changed or args.prune:
             yield _round(args, settings, changed)
 

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,10 @@ def test_a_workspace_is_backed_up_while_it_is_asked_and_filled(tmp_path: Path) -
         thread.start()
         for _ in range(3):
             assert remote.ask(ASK)["answer"]
-            packed = remote.backup(path)
+            remote.backup(path)
+        while not coming and thread.is_alive():
+            time.sleep(0.05)
+        packed = remote.backup(path)
         done.set()
         thread.join()
         assert coming
@@ -142,7 +146,7 @@ def test_jobs_that_wait_go_into_the_backup_and_on_after_it(tmp_path: Path) -> No
     restore(path, Settings(home=home), force=False)
     app = create_app(small_workspace(home, ScriptedEngine()))
     with running(app) as (url, _), RemoteWorkspace(url) as remote:
-        httpx.get(f"{url}/api/jobs/{job.id}/events", timeout=30)
+        httpx.get(f"{url}/api/jobs/{job.id}/events", timeout=120)
         sources = {document["source"] for document in remote.documents()["documents"]}
     assert "sculpin.md" in sources
 

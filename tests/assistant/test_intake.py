@@ -1,14 +1,18 @@
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from assistant.intake import Intake, recover
 from assistant.jobs import Job, Jobs
 from assistant.uploads import Uploads
 from assistant.workspace import Workspace
 from ingest.files import Upload
-from tests.fakes import ScriptedEngine, small_workspace
+from tests.fakes import HashEmbedder, ScriptedEngine, small_workspace
 
 
 @pytest.fixture
@@ -26,6 +30,19 @@ def started(workspace: Workspace) -> tuple[Intake, Jobs, Uploads]:
     return intake, jobs, uploads
 
 
+class Held(HashEmbedder):
+    """Embeds the first few texts, and the next once it may."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.may = threading.Event()
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.calls += 1
+        assert self.calls < 6 or self.may.wait(120)
+        return super().embed(texts)
+
+
 def given(jobs: Jobs, uploads: Uploads, *numbers: int) -> tuple[Job, list[str]]:
     """Take in the files of a job, and do not submit it."""
     job = jobs.add("default", total=len(numbers))
@@ -39,17 +56,20 @@ def given(jobs: Jobs, uploads: Uploads, *numbers: int) -> tuple[Job, list[str]]:
 
 def ended(jobs: Jobs, queued: list[Job]) -> list[Job]:
     while not all(jobs.get(job.id).ended for job in queued):
-        pass
+        time.sleep(0.01)
     return [jobs.get(job.id) for job in queued]
 
 
 def test_jobs_go_on_where_the_service_ended(workspace: Workspace) -> None:
+    workspace.__dict__["embedder"] = held = Held()
     intake, jobs, uploads = started(workspace)
+    held.may = intake._stopping  # so it is told to end in the middle of a job
     queued = []
     for number in range(30):
         job, sources = given(jobs, uploads, 2 * number, 2 * number + 1)
         intake.submit(job, sources, [None] * len(sources))
         queued.append(job)
+    ended(jobs, queued[:1])
     intake.stop()
     assert not intake.alive
     assert {jobs.get(job.id).status for job in queued} <= {"done", "queued"}

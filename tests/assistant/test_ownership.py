@@ -79,9 +79,9 @@ def test_an_address_announced_while_waiting_is_taken(tmp_path: Path, hold: Hold)
     started = time.monotonic()
     note = json.dumps({"pid": server.pid, "command": "serve", "url": "http://127.0.0.1:1"})
     (tmp_path / NOTE).write_text(note)
-    with own(tmp_path, "ask", wait_s=30) as owner:
+    with own(tmp_path, "ask", wait_s=300) as owner:
         assert isinstance(owner, Owner)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 100
 
 
 def test_what_a_killed_process_left_is_ignored(tmp_path: Path, hold: Hold) -> None:

@@ -36,7 +36,7 @@ def machines() -> Iterator[Any]:
     args = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=args)
     cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
-    cluster.wait_for_nodes()
+    cluster.wait_for_nodes(timeout=180)
     yield cluster
     cluster.shutdown()
 

@@ -8,7 +8,6 @@ Forks before anything is computed, so that the packages are imported once. Print
 import json
 import os
 import signal
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from finetune.processes import Processes
 from finetune.train import Progress, Watch
 from finetune.tuning import tune
 from tests.finetune.tiny import tiny_plan
+from tests.ports import free_port
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 KILLED_AT = 7
@@ -70,10 +70,8 @@ def ended(*children: int) -> list[int]:
 
 def together(work: Callable[[], None], **environment: str) -> list[int]:
     """Run `work` in two processes that know of each other, as `accelerate launch` starts them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **environment}
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    shared |= environment
     return ended(*(forked(work, RANK=r, LOCAL_RANK=r, **shared) for r in ("0", "1")))
 
 

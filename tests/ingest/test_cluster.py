@@ -68,7 +68,7 @@ def test_a_cluster_that_loses_a_node_makes_the_same_index(cluster: Any, tmp_path
         (docs / f"{number:02}.md").write_text(text, encoding="utf-8")
     (docs / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
     second = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
-    cluster.wait_for_nodes()
+    cluster.wait_for_nodes(timeout=180)
     through: list[FileResult] = []
 
     def lose(_: str, result: FileResult) -> None:

@@ -27,7 +27,7 @@ def read(reader: Reader, content: bytes, source: str = "a.md") -> Document:
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Reader]:
-    with Reader(workers=2, timeout_s=20, memory_mb=400) as reader:
+    with Reader(workers=2, timeout_s=120, memory_mb=400) as reader:
         yield reader
 
 
@@ -52,11 +52,11 @@ def test_a_name_that_is_not_utf8_is_refused(reader: Reader) -> None:
 
 
 def test_a_file_that_takes_too_long_is_given_up() -> None:
-    with Reader(workers=1, timeout_s=1) as reader:
+    with Reader(workers=1, timeout_s=4) as reader:
         started = time.monotonic()
-        with pytest.raises(OverLimitError, match=r"longer than 1 s to read"):
+        with pytest.raises(OverLimitError, match=r"longer than 4 s to read"):
             read(reader, SLOW)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 45
         assert read(reader, MARKDOWN).title == "Pump"
 
 

@@ -17,7 +17,7 @@ from assistant.api.server import Server
 from assistant.keys import Keys
 from tests.fakes import ScriptedEngine, SmallWorkspace, small_workspace
 
-WAIT_S = 30
+WAIT_S = 120
 URL = "http://127.0.0.1:8000"
 PUMP = b"""# Sculpin 14
 
@@ -89,7 +89,7 @@ def running(
     app: FastAPI, protocol: type[HurriedProtocol] = HurriedProtocol, *, grace_s: float = 1
 ) -> Iterator[tuple[str, Server]]:
     """Serve an app on a real socket; yields its address and what can be told to end."""
-    config = uvicorn.Config(app, http=protocol, log_level="error", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, http=protocol, log_level="error", timeout_graceful_shutdown=WAIT_S)
     ready = threading.Event()
     server = Server(config, ready.set, grace_s)
     with socket.create_server(("127.0.0.1", 0)) as listener:

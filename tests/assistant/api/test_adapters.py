@@ -109,7 +109,7 @@ def test_versions_change_under_load_and_no_request_fails(tmp_path: Path) -> None
     engine = Slow()
     workspace = small_workspace(tmp_path, engine)
     with running(create_app(workspace)) as (url, _):
-        client = httpx.Client(base_url=url, timeout=30)
+        client = httpx.Client(base_url=url, timeout=120)
         service = Service(client, workspace, engine)  # type: ignore[arg-type]  # the same calls
         version(service, "v1", passed=True)
         post(service, "house/promote")

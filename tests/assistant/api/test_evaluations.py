@@ -163,7 +163,7 @@ def test_one_evaluation_runs_at_a_time_whichever_worker_began_it(tmp_path: Path)
     waits = Waits()
     with serving(tmp_path, waits) as one, serving(tmp_path, waits) as other:
         first = one.client.post("/api/evaluations", json=ORDER)
-        assert waits.begun.wait(10)
+        assert waits.begun.wait(WAIT_S)
         refused = other.client.post("/api/evaluations", json=ORDER)
         assert (first.status_code, refused.status_code) == (202, 409)
         assert "running already" in refused.json()["error"]["message"]

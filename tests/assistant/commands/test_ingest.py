@@ -129,10 +129,12 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
 def saved_again_and_again(path: Path, text: str) -> Iterator[None]:
     """Write a file time after time: until the watch is in place, changes go unseen."""
     ended = threading.Event()
+    whole = path.parents[1] / path.name  # or the watch might read a file of which half is written
 
     def save() -> None:
         while not ended.wait(0.2):
-            path.write_text(text, encoding="utf-8")
+            whole.write_text(text, encoding="utf-8")
+            whole.replace(path)
 
     thread = threading.Thread(target=save)
     thread.start()
@@ -149,15 +151,19 @@ def test_a_folder_is_watched_until_ctrl_c(docs: Path, settings: Settings) -> Non
     read_until(process, "Watching.")
     with saved_again_and_again(docs / "dog.md", "# Dog\n\nThe dog left."):
         read_until(process, "added    dog.md")
-    with own(settings.home, "search", wait_s=30):
+    (docs.parent / "birds").mkdir()
+    (docs.parent / "birds" / "owl.md").write_text("# Owl\n\nThe owl slept.", encoding="utf-8")
+    (docs.parent / "birds").rename(docs / "birds")
+    read_until(process, "added    birds/owl.md")
+    with own(settings.home, "search", wait_s=120):
         pass  # between two rounds the workspace is free
     (docs / "cat.md").unlink()
     read_until(process, "1 deleted")
     process.send_signal(signal.SIGINT)
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=120)
     assert "Traceback" not in said
     result = json.loads(out)
-    assert (result["added"], result["deleted"]) == (2, 1)
+    assert (result["added"], result["deleted"]) == (3, 1)
     assert process.returncode == 1  # a file had failed
 
 

@@ -10,7 +10,8 @@ from assistant.commands import doctor, models
 from assistant.config import EngineSettings, Settings
 from assistant.engines.ollama_models import OllamaModels, base_name
 from ingest.model_file import fetch, sha256_of
-from tests.ollama_server import find_binary, free_port, started
+from tests.ollama_server import find_binary, started
+from tests.ports import free_port
 
 
 def findings(settings: Settings) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ from ingest.errors import ConflictError, MissingModelError, UsageError
 from ingest.model_file import fetch
 from tests import chroma_server
 
+PATIENCE_S = 300
+"""For what takes seconds where nothing else runs."""
 RUN = """
 import argparse, json, sys
 from assistant.commands import serve
@@ -112,14 +114,14 @@ def test_a_served_workspace_answers_and_ends_cleanly(tmp_path: Path) -> None:
         url = found.group()
         with own(tmp_path, "ask") as owner:
             assert owner == Owner(process.pid, "serve", url)
-        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+        assert httpx.get(f"{url}/readyz", timeout=PATIENCE_S).status_code == 200
         body = {"question": "Say hello.", "mode": "base"}
-        assert httpx.post(f"{url}/api/ask", json=body, timeout=120).json()["answer"]
+        assert httpx.post(f"{url}/api/ask", json=body, timeout=PATIENCE_S).json()["answer"]
         with pytest.raises(ConflictError, match="served already"):
             run(Settings(home=tmp_path))
     finally:
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert json.loads(out) == {"url": url, "stopped": True}
     assert "Traceback" not in err
@@ -173,7 +175,7 @@ def test_several_workers_do_each_job_once_and_one_that_dies_is_replaced(
         workers[0].kill()
         # A connection that the dead one had accepted is lost; the one that lives answers.
         transport = httpx.HTTPTransport(retries=3)
-        with httpx.Client(base_url=url, transport=transport, timeout=60) as client:
+        with httpx.Client(base_url=url, transport=transport, timeout=PATIENCE_S) as client:
             ends = [followed(client, job) for job in jobs]
             listed = client.get("/api/documents").json()["documents"]
     assert [end["result"]["added"] + end["result"]["unchanged"] for end in ends] == [1] * 8
@@ -183,13 +185,13 @@ def test_several_workers_do_each_job_once_and_one_that_dies_is_replaced(
 
 def asked(url: str, key: str) -> int:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.get(f"{url}/api/documents", headers=headers, timeout=60).status_code
+    return httpx.get(f"{url}/api/documents", headers=headers, timeout=PATIENCE_S).status_code
 
 
 def uploaded(url: str, number: int) -> str:
     text = f"# Part {number}\n\nThe part {number} is tightened to {number}.5 N.m.\n"
     files = {"files": (f"{number}.md", text.encode())}
-    answer = httpx.post(f"{url}/api/documents", files=files, timeout=60)
+    answer = httpx.post(f"{url}/api/documents", files=files, timeout=PATIENCE_S)
     return str(answer.json()["job_id"])
 
 
@@ -228,5 +230,5 @@ def serving(
             raise AssertionError("".join(told))
     finally:
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE_S)
         assert "Traceback" not in err, err

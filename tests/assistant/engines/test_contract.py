@@ -92,6 +92,7 @@ class EngineContract:
         assert (usage.completion_tokens, usage.finish_reason) == (2, "length")
 
     def test_a_stop_text_ends_an_answer_and_is_not_part_of_it(self, engine: Engine) -> None:
+        remember(engine, QUESTION)
         whole, _ = generate(engine, Request(QUESTION, max_tokens=24))
         text, usage = generate(engine, Request(QUESTION, max_tokens=24, stop=("C,", "c,")))
         assert text
@@ -168,7 +169,7 @@ class ModelContract(EngineContract):
     ) -> None:
         async def crowd() -> list[tuple[str, Usage] | BaseException]:
             return await asyncio.gather(
-                *(collect(crowded, Request(QUESTION, max_tokens=8)) for _ in range(4)),
+                *(collect(crowded, Request(STORY, max_tokens=64)) for _ in range(4)),
                 return_exceptions=True,
             )
 

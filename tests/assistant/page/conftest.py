@@ -30,6 +30,8 @@ HOSTILE = "<img src=x onerror=document.title='hacked'>"
 HOSTILE_TEXT = f"# {HOSTILE}\n\nThe hasp of the Grebe 9 is {HOSTILE} riveted.\n"
 QUESTION = "How firmly do I tighten the latch screws of the Sculpin 14?"
 WIDE = {"width": 1280, "height": 860}
+PATIENCE_MS = 120_000
+"""For what takes a moment where nothing else runs."""
 NARROW = {"width": 360, "height": 740}
 
 
@@ -137,10 +139,12 @@ def browser() -> Iterator[Browser]:
     binary = shutil.which("chromium") or shutil.which("chromium-browser")
     if binary is None:
         pytest.skip("no chromium: .ci/packages installs it (apt-get install chromium)")
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         # Without a sandbox of its own, so that it runs as root in a container; it loads our page.
-        browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=binary, args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         yield browser
         browser.close()
 
@@ -161,7 +165,7 @@ def open_page(browser: Browser, tuned_site: Site) -> Iterator[Open]:
 
     def start(site: Site = tuned_site, path: str = "/", **options: Any) -> Page:
         context = browser.new_context(**{"viewport": WIDE, **options})
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("console", note)

@@ -7,7 +7,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.assistant.page.conftest import COVER, NARROW, QUESTION, WIDE, Open, Site, ask
+from tests.assistant.page.conftest import (
+    COVER,
+    NARROW,
+    PATIENCE_MS,
+    QUESTION,
+    WIDE,
+    Open,
+    Site,
+    ask,
+)
 
 LINES = [
     {"id": "a", "question": QUESTION, "facts": [["2.1 N.m"]], "documents": ["sculpin.md"]},
@@ -19,7 +28,9 @@ REACH = "fetch('/api/documents').then(() => 'reached', () => 'refused')"
 @pytest.fixture(scope="module")
 def report(tuned_site: Site, browser: Any) -> str:
     """A report that was started on the page; its name."""
-    page = browser.new_context().new_page()
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
     page.goto(f"{tuned_site.url}/#evaluations")
     page.get_by_text("Start an evaluation").click()
     lines = "\n".join(json.dumps(line) for line in LINES)
@@ -28,7 +39,7 @@ def report(tuned_site: Site, browser: Any) -> str:
     for arm in ("Tuned", "Combined", "RAG, worked examples", "RAG, held to the schema"):
         page.get_by_role("checkbox", name=arm).uncheck()
     page.get_by_role("button", name="Start", exact=True).click()
-    expect(page.locator("#evaluation-jobs")).to_contain_text("is ready", timeout=60_000)
+    expect(page.locator("#evaluation-jobs")).to_contain_text("is ready")
     expect(page.locator("#reports li")).to_have_count(1)
     page.context.close()
     [folder] = (tuned_site.workspace.home / "reports").iterdir()
@@ -56,7 +67,9 @@ def test_a_report_reaches_nothing_wherever_it_is_opened(
     browser: Any, tuned_site: Site, report: str
 ) -> None:
     # Without the watch over the console: what is refused is told there.
-    page: Page = browser.new_context().new_page()
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    page: Page = context.new_page()
     page.goto(f"{tuned_site.url}/evaluations/{report}")
     expect(page.locator("#questions details")).to_have_count(2)
     assert page.evaluate("origin") == "null"
@@ -148,6 +161,6 @@ def test_everybody_can_use_it(open_page: Open, report: str) -> None:
 
 
 def test_the_key_dialog_can_be_used_by_everybody(open_page: Open, keyed_site: Site) -> None:
-    page = open_page(keyed_site, viewport=NARROW)
+    page = open_page(keyed_site, viewport=NARROW, reduced_motion="reduce")
     expect(page.get_by_label("Access key", exact=True)).to_be_focused()
     check(page, "key")

@@ -125,7 +125,7 @@ def test_it_ends_with_a_service_that_is_killed(tmp_path: Path) -> None:
     service.send_signal(signal.SIGKILL)
     service.wait()
     service.stdout.close()
-    child.wait(30)
+    child.wait(120)
     with held(tmp_path / "vectors"):  # it has let go of the folder
         assert not child.is_running()
 
