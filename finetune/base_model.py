@@ -1,6 +1,7 @@
 """The base model in the form that training needs: the weights that are served, dequantised."""
 
 import logging
+import os
 import shutil
 import tempfile
 import warnings
@@ -17,6 +18,11 @@ from ingest.model_file import cache_folder
 Device = Literal["cpu", "cuda"]
 Compute = Literal["float32", "bfloat16"]
 """Type of the frozen weights and of what passes through them."""
+KERNELS = 64
+"""How many compiled kernels a run keeps. A step uses more than 16, made for its number of tokens,
+and the next has another number: the 1,024 that oneDNN and PyTorch keep by default take 2 GB more
+and save no time (`docs/log.md`)."""
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 
 def training_folder(model_file: Path, sha256: str) -> Path:
@@ -111,6 +117,9 @@ def load_model(
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    for cache in KERNEL_CACHES:  # read at the first computation
+        os.environ.setdefault(cache, str(KERNELS))
 
     dtype = torch_type(compute)
     options: dict[str, Any] = {}
