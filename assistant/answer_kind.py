@@ -23,8 +23,9 @@ KINDS = (
     _kind(
         r"how (?:long|soon|fast|often|old)|how (?:many|much) (?:time|minutes|hours|days|weeks"
         r"|months|years)|interval|deadline|by when|within what",
-        r"(?i)\b\d[\d.,]*\s*(?:(?:working|calendar) )?(?:s|sec|seconds?|min|minutes?|h|hours?|days?"
-        r"|weeks?|months?|years?)\b",
+        # It begins where a number does and gives nothing back: "1,1,1,..." is read once.
+        r"(?i)(?<![\d.,])\d[\d.,]*+\s*+(?:(?:working|calendar) )?(?:s|sec|seconds?|min"
+        r"|minutes?|h|hours?|days?|weeks?|months?|years?)\b",
     ),
     _kind(
         r"costs?|prices?|charged?|fees?|pay|paying|how much (?:is|are)|euros?|eur|expensive|money"

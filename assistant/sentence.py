@@ -14,6 +14,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"(])|\n+")
 WORD = re.compile(r"[^\W_]+(?:[-.,/·][^\W_]+)*")
 """A word, a number with its unit's dot, or a code with its hyphens."""
 DIGIT = re.compile(r"\d")
+LETTER = re.compile(r"[^\W\d_]")
 BONUS = 0.3
 SHARE = 0.5
 RANK_OFFSET = 3
@@ -70,7 +71,7 @@ def telling(question: str, chunk: Chunk) -> int:
     """
     asked, said = _numbers(question), _numbers(chunk.text)
     codes = {word for word in asked if len(word) > 3}  # E-433 means one thing, 20 means many
-    series = {DIGIT.sub("0", code) for code in codes}
+    series = {DIGIT.sub("0", code) for code in codes if LETTER.search(code)}
     stranger = not codes & said and any(DIGIT.sub("0", word) in series for word in said)
     news = bool(said - asked - _numbers(chunk.title))
     return len(codes & said) + news + fits(question, chunk.text) - stranger

@@ -75,3 +75,13 @@ def test_a_sentence_with_an_answer_of_the_kind_that_is_asked_for_is_preferred(
 @pytest.mark.parametrize("question", ["Why is it blue?", "Wie lange dauert es?", ""])
 def test_a_question_that_asks_for_no_known_kind_prefers_none(question: str) -> None:
     assert not fits(question, "Wait 12 minutes; EUR 4.00; TF-1418-5; +44 1632 960221")
+
+
+def test_a_number_of_the_question_makes_no_stranger_of_another_number() -> None:
+    assert better(
+        "Does it work at 2500 metres?", "It loses power above 1800 metres.", "It loses power."
+    )
+
+
+def test_a_text_made_to_be_read_again_and_again_is_read_once() -> None:
+    assert not fits("How long do I have to wait?", "1," * 100_000)  # minutes, were it not so
