@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ingest.cut import CountTokens, Cutter, Piece
+from ingest.cut import Cutter, Piece
 from ingest.document import Chunk, Document, Span
+from ingest.token_count import token_count
 
 RESERVE = 4  # [CLS] and [SEP], and the newlines between title, headings and text
 SMALLEST_BUDGET = 16
@@ -33,7 +34,7 @@ class Chunker:
             chunk_overlap: tokens that neighbours share where structure gives no place to cut.
             max_tokens: what the embedding model reads; more would be cut silently.
         """
-        self._count: CountTokens = lambda texts: [len(tokenize(text)) for text in texts]
+        self._count = token_count(tokenize)
         self._cutter = Cutter(self._count, overlap=chunk_overlap)
         self._chunk_tokens = chunk_tokens
         self._max_tokens = max_tokens

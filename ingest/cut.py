@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ingest.document import Span
-
-CountTokens = Callable[[Sequence[str]], Sequence[int]]
-"""Returns one number a text: its tokens, special tokens left out."""
+from ingest.token_count import CountTokens
 
 CHARS_PER_TOKEN = 12
 """A token counts for so many characters at most: some models make one token of a word they do not
@@ -54,10 +52,7 @@ class Cutter:
         self._overlap = overlap
 
     def cut(self, texts: Sequence[str], budgets: Sequence[int]) -> list[list[Piece]]:
-        """Return each text's pieces, each of at most its text's budget, in order.
-
-        All texts go through the tokenizer together, level by level: it is quick in batches.
-        """
+        """Return each text's pieces, each of at most its text's budget, in order."""
         atoms = [[_whole(text)] for text in texts]
         self._weigh(atoms, texts, budgets)
         levels: tuple[tuple[Callable[[str], Iterator[int]], bool], ...] = (

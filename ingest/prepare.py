@@ -17,6 +17,8 @@ from ingest.tally import Outcome
 BATCH_CHUNKS = 512
 """Chunks embedded in one go. Sorted by length they fill their batches well, and the vector store
 likes them in bulk; it is a few seconds of work, which is what an interruption may lose."""
+FIRST_CHUNKS = 64
+"""Chunks of the first batch; each next one has twice as many, so that embedding begins soon."""
 BATCHES_AHEAD = 2
 """One is embedded while the one before it is stored."""
 FILES_AHEAD = 4
@@ -143,7 +145,7 @@ class Threads:
         self, read: Iterator[tuple[frozenset[str], Prepared | Failed]]
     ) -> Iterator[_Filling]:
         """Fill batches across documents; one with more chunks than a batch holds is spread."""
-        filling = _Filling()
+        filling, size = _Filling(), min(FIRST_CHUNKS, self._batch_chunks)
         for stored, one in read:
             if isinstance(one, Failed):
                 filling.failed.append(one)
@@ -151,9 +153,9 @@ class Threads:
             for chunk in one.chunks:
                 if chunk.id not in stored:
                     filling.chunks.append(chunk)
-                if len(filling.chunks) == self._batch_chunks:
+                if len(filling.chunks) == size:
                     yield filling
-                    filling = _Filling()
+                    filling, size = _Filling(), min(2 * size, self._batch_chunks)
             filling.done.append(one)
             if len(filling.done) == self._batch_chunks:  # chunks that need no vector fill none
                 yield filling

@@ -29,6 +29,8 @@ SENTENCE = re.compile(
     rf"(?:hereby |fully )?(?:supersedes|replaces) (?P<what>[^\n;]+?){END}"
 )
 """`This list replaces the 2025 price list.`"""
+VERB = re.compile("[Ss]upersedes|[Rr]eplaces")
+"""In each of the three; most documents have none, and are looked through once instead."""
 CALLED = re.compile(rf"(?i:\b(?:rev\b|{NOUN}\b)|\.[a-z]{{2,5}}\b)")
 """A document, called so, or by its file's name."""
 NUMBERED = re.compile(r"\b[A-Z]{2,}[- ]?\d")
@@ -45,7 +47,7 @@ def superseded_by(reading: Reading) -> str:
     a part), nor a sentence about anything else than this document and another one.
     """
     text = "\n\n".join(block.text for block in reading.blocks)[:WHERE]
-    for pattern in (LABEL, OPENING, SENTENCE):
+    for pattern in (LABEL, OPENING, SENTENCE) if VERB.search(text) else ():
         for found in pattern.finditer(text):
             what = found["what"].strip(" \t*_`\"'").removesuffix(".")
             line = text[text.rfind("\n", 0, found.start("what")) + 1 : found.start("what")]

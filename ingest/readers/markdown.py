@@ -1,5 +1,6 @@
 """Markdown: headings give the structure, front matter the metadata, tables one line a row."""
 
+import functools
 import re
 from typing import Any
 
@@ -27,7 +28,7 @@ def read_markdown(content: bytes, name: str, job: Job) -> Reading:
             text = text[front.end() :]
     outline = Outline(metadata.get("title", name))
     outline.metadata.update(metadata)
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    tokens = _parser().parse(text)
     position = 0
     while position < len(tokens):
         token = tokens[position]
@@ -47,6 +48,12 @@ def read_markdown(content: bytes, name: str, job: Job) -> Reading:
                 outline.paragraph(block.text)
         position += 1
     return outline.reading()
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    """Return the one parser: making it takes longer than a short file, and it keeps nothing."""
+    return MarkdownIt("commonmark").enable("table")
 
 
 def _front_matter(text: str) -> dict[str, str]:

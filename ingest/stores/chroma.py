@@ -8,7 +8,7 @@ would read its nodes back with each, 8 ms for a hundred, and the registry holds 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 from ingest.document import Chunk
 from ingest.errors import StoreError
 from ingest.stores.vectors import INDEX, MODEL, Near, parts_of, store_name
-
-if TYPE_CHECKING:
-    from llama_index.core.schema import BaseNode
 
 HNSW = {"space": "cosine", "ef_search": 200}
 """Two similar chunks differ in the third digit, so the graph is searched wider than by default."""
@@ -77,15 +74,16 @@ class ChromaVectors:
 
     def add(self, chunks: Sequence[Chunk], rows: NDArray[np.float32]) -> None:
         """Store one vector a chunk; a chunk that is stored already stays as it is."""
-        from llama_index.vector_stores.chroma import ChromaVectorStore
-
         for collection in dict.fromkeys(chunk.collection for chunk in chunks):
             places = [n for n, chunk in enumerate(chunks) if chunk.collection == collection]
             for start in range(0, len(places), self._batch):
                 some = places[start : start + self._batch]
-                nodes = [_node(chunks[n], rows[n]) for n in some]
                 with self._marked():
-                    ChromaVectorStore(self._made(collection)).add(nodes)
+                    self._made(collection).add(
+                        ids=[chunks[n].id for n in some],
+                        embeddings=rows[some],
+                        metadatas=[{"document_id": chunks[n].document_id} for n in some],
+                    )
 
     def remove(self, ids: Sequence[str], *, collection: str | None = None) -> None:
         """Remove vectors; ids without one are passed over."""
@@ -282,20 +280,6 @@ class ChromaVectors:
             f"The Chroma server at {self._place} does not do its work: {what}",
             hint=f"Is it running? chroma run --host {url.hostname} --port {url.port or 8000}",
         )
-
-
-def _node(chunk: Chunk, row: NDArray[np.float32]) -> "BaseNode":
-    """Return LlamaIndex's node of a chunk, without its text: the registry keeps that."""
-    from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
-
-    # Its id becomes `document_id` in Chroma, which searches are narrowed by.
-    source = RelatedNodeInfo(node_id=chunk.document_id)
-    return TextNode(
-        id_=chunk.id,
-        text="",
-        embedding=row.tolist(),
-        relationships={NodeRelationship.SOURCE: source},
-    )
 
 
 def _touched_since(mark: Path) -> bool:

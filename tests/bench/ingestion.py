@@ -24,6 +24,7 @@ import numpy as np
 
 from assistant.config import Settings, load
 from assistant.workspace import Workspace
+from ingest.cut import load as load_splitter
 from ingest.embed import Embedder, SentenceTransformerEmbedder
 from ingest.files import find_files
 from ingest.model_file import resolve
@@ -32,7 +33,7 @@ from ingest.openvino_embedder import OpenVinoEmbedder
 ROOT = Path(__file__).parents[2]
 QUESTIONS = ROOT / "examples" / "tarnfell" / "questions.jsonl"
 DOCUMENTS = ROOT / "examples" / "tarnfell" / "documents"
-FILES = 300
+FILES = 2_400
 ROUNDS = 3
 SMALL_FILES = 10_000
 
@@ -108,8 +109,9 @@ def against_stock(settings: Settings) -> Iterator[str]:
         stock: list[float] = []
         plain = SentenceTransformerEmbedder("plain", model)
         with Workspace(settings) as first:
-            embedder = first.embedder  # loaded once, as the stock one is
+            embedder = first.embedder  # loaded before the clock runs, as the stock pipeline is
             embedder.embed(["warm"])
+            load_splitter()
         texts: list[str] = []
         for number in range(ROUNDS):
             home = Path(place) / f"home-{number}"

@@ -18,7 +18,6 @@ from typing import Any
 # Later imports, made before the fork.
 import chromadb.api.rust  # noqa: F401
 import chromadb.telemetry.product.posthog  # noqa: F401
-import llama_index.vector_stores.chroma  # noqa: F401
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import text

@@ -97,13 +97,13 @@ def test_vectors_of_any_dimension_come_back_as_they_were(store: Vectors, dimensi
         store.rows(["c1", "gone"], collection="default")
 
 
-def test_llamaindex_finds_its_nodes_in_a_chroma_folder(tmp_path: Path) -> None:
+def test_llamaindex_finds_chunks_and_their_documents_in_a_chroma_folder(tmp_path: Path) -> None:
     store = ChromaVectors(tmp_path)
     rows = unit([1, 0], [0, 1])
     store.add([chunk("a", document="one"), chunk("b", document="two")], rows)
     theirs = ChromaVectorStore(store.collection("default"))
     found = theirs.query(VectorStoreQuery(query_embedding=rows[1].tolist(), similarity_top_k=1))
-    assert [(node.node_id, node.ref_doc_id) for node in found.nodes or []] == [("b", "two")]
+    assert [(n.node_id, n.metadata) for n in found.nodes or []] == [("b", {"document_id": "two"})]
     store.close()
 
 
