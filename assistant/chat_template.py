@@ -9,7 +9,7 @@ def read_chat_template(model: Path) -> str:
     """Return the chat template of a GGUF file; empty if it has none.
 
     Raises:
-        EngineError: it is not a GGUF file.
+        ConfigError: it is not a GGUF file.
     """
     with open_header(model) as header:
         return header.text("tokenizer.chat_template")

@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.errors import EngineError
+from ingest.errors import ConfigError
 
+DAMAGED = (struct.error, KeyError, UnicodeDecodeError, IndexError, OverflowError, RecursionError)
+"""What reading trips over where lengths and types make no sense."""
+HINT = "Name another model, or fetch this one again."
 STRING, ARRAY = 8, 9
 SCALARS = {
     0: "<B",
@@ -93,16 +96,16 @@ def open_header(model: Path) -> Iterator[Header]:
     """Open the GGUF file `model`.
 
     Raises:
-        EngineError: it is not a GGUF file, or a damaged one.
+        ConfigError: it is not a GGUF file, or a damaged one.
     """
     with model.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise EngineError(f"{model} is not a GGUF model.")
+            raise ConfigError(f"{model} is not a GGUF model.", hint=HINT)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 yield Header(data)
-            except (struct.error, KeyError, UnicodeDecodeError, IndexError):
-                raise EngineError(f"{model} is a damaged GGUF model.") from None
+            except DAMAGED:
+                raise ConfigError(f"{model} is a damaged GGUF model.", hint=HINT) from None
 
 
 def _entries(data: mmap.mmap) -> Iterator[tuple[str, Entry]]:

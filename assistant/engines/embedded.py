@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from assistant.engines.engine import AdapterFile, Message, Piece, Request, Usage
 from assistant.engines.queue import RequestQueue
+from assistant.gguf_header import open_header
 from ingest.errors import EngineError, GroundtuneError, UsageError
 
 QUIET = -1
@@ -58,7 +59,8 @@ class EmbeddedEngine:
             adapters: loaded at once; others are loaded when they are first asked for.
 
         Raises:
-            EngineError: the file is not a model that llama.cpp can load.
+            ConfigError: the file is no GGUF model.
+            EngineError: llama.cpp cannot load it.
         """
         self.name = name
         self.context_tokens = context_tokens
@@ -182,6 +184,8 @@ class EmbeddedEngine:
             xllamacpp.CommonAdapterLoraInfo(str(adapter.gguf), 0.0)
             for adapter in self._adapters.values()
         ]
+        with open_header(self._model):  # it says so if this is no model
+            pass
         try:
             return xllamacpp.Server(params)
         except RuntimeError as error:

@@ -75,7 +75,7 @@ class OllamaEngine:
             prefix: of every name on the server.
 
         Raises:
-            EngineError: `model` is not a GGUF model with a chat template.
+            ConfigError: `model` is not a GGUF model with a chat template.
         """
         self.name = name
         self.context_tokens = context_tokens

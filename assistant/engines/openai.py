@@ -94,7 +94,7 @@ class OpenAIEngine:
             prefix: of every adapter's name on the server.
 
         Raises:
-            EngineError: `model` is not a GGUF model with a chat template.
+            ConfigError: `model` is not a GGUF model with a chat template.
         """
         self.name = name
         self.context_tokens = context_tokens

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from assistant.engines.engine import Message
 from assistant.gguf_header import STRING, Header, open_header
-from ingest.errors import EngineError
+from ingest.errors import ConfigError, EngineError
 from ingest.model_file import cache_folder
 
 WIDTH = 32  # of the shell's only layer; one block of the Q8_0 type
@@ -55,7 +55,7 @@ class GgufTokenizer:
         """Read the GGUF file `model`.
 
         Raises:
-            EngineError: it is not a GGUF model, or has no chat template.
+            ConfigError: it is not a GGUF model, or has no chat template.
         """
         self._model = model
         self._loading = threading.Lock()
@@ -66,7 +66,7 @@ class GgufTokenizer:
             ends = [self._eos, _token(header, "eot")]
             self._adds_bos = _adds_bos(header)
         if not self._template:
-            raise EngineError(
+            raise ConfigError(
                 f"{model.name} carries no chat template, so it cannot be asked with messages.",
                 hint="Take an instruction-tuned model.",
             )

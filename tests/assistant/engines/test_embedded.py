@@ -1,6 +1,7 @@
 """What the embedded engine alone does; the rest is in the contract."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from assistant.chat_template import read_chat_template
 from assistant.config import EngineSettings
 from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Message, Request
-from ingest.errors import EngineError
+from ingest.errors import ConfigError
 from ingest.model_file import fetch
 
 
@@ -22,9 +23,9 @@ def test_the_chat_template_is_read_from_the_model() -> None:
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.gguf"
     path.write_bytes(b"not a model")
-    with pytest.raises(EngineError, match="cannot load"):
+    with pytest.raises(ConfigError, match="not a GGUF model"):
         EmbeddedEngine(path, name="bad", context_tokens=256, parallel=1)
-    with pytest.raises(EngineError, match="not a GGUF model"):
+    with pytest.raises(ConfigError, match="not a GGUF model"):
         read_chat_template(path)
 
 
@@ -34,7 +35,25 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, keep: int) -> None:
     whole = b"GGUF" + (3).to_bytes(4, "little") + (0).to_bytes(8, "little")
     whole += (9).to_bytes(8, "little") + (7).to_bytes(8, "little") + b"general" + bytes(4)
     path.write_bytes(whole[:keep])
-    with pytest.raises(EngineError, match="damaged GGUF model"):
+    with pytest.raises(ConfigError, match="damaged GGUF model"):
+        read_chat_template(path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_file_of_noise_behind_the_right_letters_is_refused(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "noise.gguf"
+    path.write_bytes(b"GGUF" + random.Random(seed).randbytes(3000))
+    with pytest.raises(ConfigError, match="damaged GGUF model"):
+        read_chat_template(path)
+
+
+def test_a_file_of_lists_within_lists_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.gguf"
+    key = (7).to_bytes(8, "little") + b"general" + (9).to_bytes(4, "little")
+    nested = ((9).to_bytes(4, "little") + (1).to_bytes(8, "little")) * 5000
+    counts = (0).to_bytes(8, "little") + (1).to_bytes(8, "little")
+    path.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + counts + key + nested)
+    with pytest.raises(ConfigError, match="damaged GGUF model"):
         read_chat_template(path)
 
 

@@ -8,7 +8,7 @@ import pytest
 from assistant.config import EngineSettings
 from assistant.engines.engine import Message
 from assistant.engines.tokenizer import GgufTokenizer, shell_of
-from ingest.errors import EngineError
+from ingest.errors import ConfigError, EngineError
 from ingest.model_file import fetch
 
 TALK = (
@@ -83,7 +83,7 @@ def test_every_token_that_ends_a_turn_is_known(tmp_path: Path) -> None:
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"no chat template.*\n.*instruction-tuned"):
+    with pytest.raises(ConfigError, match=r"no chat template.*\n.*instruction-tuned"):
         GgufTokenizer(write_model(tmp_path / "m.gguf", ""))
 
 
