@@ -21,6 +21,7 @@ from assistant.engines.embedded import EmbeddedEngine
 from assistant.engines.engine import Engine
 from assistant.evidence import Judge
 from assistant.gguf_file import resolve_gguf
+from assistant.pauses import loading
 from assistant.prompt import fingerprint
 from assistant.rerank import CrossEncoderReranker, Reranker
 from assistant.retrieve import Retriever
@@ -121,8 +122,9 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def pipeline(self) -> Pipeline:
         """Takes files into the index."""
-        parts = make_parts(self.settings, self.embedder, self.reader.read)
-        return self._pipeline(Threads(parts, readers=READERS))
+        with loading():  # a look at all modules takes as long as some thousand unchanged files
+            parts = make_parts(self.settings, self.embedder, self.reader.read)
+            return self._pipeline(Threads(parts, readers=READERS))
 
     def pipeline_on(self, ray: str) -> Pipeline:
         """Return a pipeline that reads and embeds on the Ray cluster at the address `ray`."""

@@ -90,23 +90,24 @@ def _expand(argument: str, on_other: Callable[[Path], None]) -> Iterator[Upload]
 
 
 def _searched(root: Path, on_other: Callable[[Path], None]) -> Iterator[Upload]:
+    root = root.absolute()
     closed: list[OSError] = []
     for place, folders, names in os.walk(root, onerror=closed.append):
         folder = Path(place)
+        inside = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
             if (folder / name).is_symlink():  # not followed, so it ends
                 on_other(folder / name)
         for name in sorted(name for name in names if not name.startswith(".")):
-            path = folder / name
-            if path.suffix.lower() in SUFFIXES:
-                yield _upload(path, path.relative_to(root).as_posix())
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield _upload(folder / name, inside + name)
             else:
-                on_other(path)
+                on_other(folder / name)
     for error in closed:
         path = Path(error.filename)
         source = root.name if path == root else path.relative_to(root).as_posix()
-        yield Upload(printable(source), path.absolute(), partial(_raise, error))
+        yield Upload(printable(source), path, partial(_raise, error))
 
 
 def _raise(error: OSError) -> bytes:
