@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 BATCH_TOKENS = 2048
 """Padding included: 16 chunks of 128 tokens, or 256 questions of 8. Twice as many are no quicker,
 and half as many are slower by a twentieth."""
-BATCHES_AHEAD = 2
-"""Batches handed to the model at a time: one it works on, one that waits."""
+BATCHES_AHEAD = 4
+"""Batches handed to the model at a time: one it works on, and enough to last while the next ones
+cannot come, because Chroma holds Python's lock as long as it writes."""
 STEP = 8
 """Lengths are padded to multiples of this, so that kernels made for one shape serve many."""
 Choice = Literal["auto", "torch", "openvino"]
@@ -224,11 +225,7 @@ def _traced(module: Any, example: tuple[Any, ...]) -> Any:
 
 
 def _infer(model: Loaded, batches: Sequence[Sequence[Any]]) -> list[NDArray[np.float32]]:
-    """Return each batch's vectors, shape (its texts, dimension).
-
-    The next batch waits beside the one under way, so that between them the processor need not wait
-    for Python, which may be busy elsewhere.
-    """
+    """Return each batch's vectors, shape (its texts, dimension)."""
     import openvino
 
     found: dict[int, NDArray[np.float32]] = {}

@@ -1,8 +1,8 @@
 """Vectors in Chroma: a folder inside the workspace, or a server.
 
-LlamaIndex's store writes them. Searches ask Chroma itself, for ids and distances alone: LlamaIndex
-would read its nodes back with each, 8 ms for a hundred, and the registry holds all that they say
-(`docs/design/stores.md` has the figures).
+Chroma keeps each vector with its id and its document's id, and nothing else: the registry holds all
+that there is to say of a chunk. LlamaIndex's store would write a node beside each vector, which
+takes three times as long, and read them back with each search (`docs/design/stores.md`).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
