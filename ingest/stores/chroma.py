@@ -5,6 +5,7 @@ that there is to say of a chunk. LlamaIndex's store would write a node beside ea
 takes three times as long, and read them back with each search (`docs/design/stores.md`).
 """
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,9 @@ class ChromaVectors:
         self._index = index
         self._model = model
         self._hnsw = dict(hnsw)
+        if isinstance(place, Path):
+            # The other half embeds meanwhile; with all of them each would wait for the other.
+            self._hnsw.setdefault("num_threads", max(1, (os.cpu_count() or 1) // 2))
         self._open: dict[str, Any] = {}
         self._mark = place / MARK if isinstance(place, Path) else None
         with self._translated():
