@@ -7,15 +7,13 @@ done again, so it can be stopped and goes on where it was.
 """
 
 import json
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from eval.choice import share
-from tests.bench.commands import TARNFELL, groundtune, say
+from tests.bench.commands import TARNFELL, groundtune, say, train
 
 VARIANTS: dict[str, dict[str, float]] = {
     "plain": {"without_evidence": 1.0, "insufficient": 0.0, "refusals": 0.5},
@@ -43,13 +41,8 @@ def main(steps: str = "45", *names: str) -> None:
 
 def _variant(name: str, steps: int, folder: Path) -> list[str]:
     adapter = f"{name}-{steps}"
-    home = Path(os.environ["GROUNDTUNE_HOME"])
-    if not any((home / "adapters" / adapter).glob("v*/manifest.json")):
-        recipe = folder / f"{adapter}.toml"
-        text = (TARNFELL / "finetune.toml").read_text(encoding="utf-8")
-        recipe.write_text(_changed(text, {"max_steps": steps, **VARIANTS[name]}), encoding="utf-8")
-        groundtune("finetune", _renamed(recipe, adapter), "--resume")
-    manifest = json.loads(next((home / "adapters" / adapter).glob("v*/manifest.json")).read_text())
+    trained = train(adapter, {"max_steps": steps, **VARIANTS[name]})
+    manifest = json.loads((trained / "manifest.json").read_text(encoding="utf-8"))
     counts = manifest["counts"]
     lines = [
         f"{name}: {counts['train_rows']} rows, {counts['rows_trained_on']} seen, "
@@ -76,22 +69,6 @@ def _variant(name: str, steps: int, folder: Path) -> list[str]:
             )
             lines.append(f"{name} {arm}, altered passages (n = {rows}): {told}")
     return lines
-
-
-def _changed(text: str, values: Mapping[str, float]) -> str:
-    lines = []
-    for line in text.splitlines():
-        key = line.partition("=")[0].strip()
-        if key in ("tickets", "questions"):
-            line = f'{key} = "{TARNFELL / key}.jsonl"'
-        lines.append(f"{key} = {values[key]}" if key in values else line)
-    return "\n".join(lines) + "\n"
-
-
-def _renamed(recipe: Path, adapter: str) -> Path:
-    text = recipe.read_text(encoding="utf-8")
-    recipe.write_text(text.replace('name = "tarnfell"', f'name = "{adapter}"'), encoding="utf-8")
-    return recipe
 
 
 def _evaluation(adapter: str, folder: Path) -> Path:
