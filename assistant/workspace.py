@@ -22,6 +22,7 @@ from assistant.engines.engine import Engine
 from assistant.evidence import Judge
 from assistant.gguf_file import resolve_gguf
 from assistant.pauses import loading
+from assistant.preparation import READERS, make_chunker, make_embedder, make_parts
 from assistant.prompt import fingerprint
 from assistant.rerank import CrossEncoderReranker, Reranker
 from assistant.retrieve import Retriever
@@ -34,15 +35,11 @@ from ingest.embedding_model import EmbeddingModel, check_model, identify, rememb
 from ingest.errors import NotFoundError
 from ingest.index import Index
 from ingest.model_file import resolve, sha256_of
-from ingest.openvino_embedder import choose_embedder
 from ingest.pipeline import Pipeline
-from ingest.prepare import Parts, Preparation, ReadContent, Threads
+from ingest.prepare import Preparation, Threads
 from ingest.registry import Registry
 from ingest.sandbox import Reader
 from ingest.stores.vectors import Vectors
-
-READERS = 2
-"""Files that are read at the same time."""
 
 log = logging.getLogger(__name__)
 
@@ -368,36 +365,6 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def make_embedder(settings: Settings) -> Embedder:
-    """Return the embedding model that the settings name."""
-    embedding = settings.embedding
-    return choose_embedder(embedding.model, resolve(embedding.model), embedding.backend)
-
-
-def make_chunker(settings: Settings, embedder: Embedder) -> Chunker:
-    """Return what cuts documents; it counts in the embedding model's tokens."""
-    return Chunker(
-        embedder.tokenize,
-        chunk_tokens=settings.ingest.chunk_tokens,
-        chunk_overlap=settings.ingest.chunk_overlap,
-        max_tokens=embedder.max_tokens,
-    )
-
-
-def make_parts(
-    settings: Settings, embedder: Embedder | None = None, read: ReadContent | None = None
-) -> Parts:
-    """Return what files are prepared with.
-
-    The embedding model is loaded when the first file has to be cut. Without `read`, files are read
-    by processes of their own, with limits.
-    """
-    used = embedder or make_embedder(settings)
-    chunker = cache(partial(make_chunker, settings, used))
-    read = read or Reader(workers=READERS).read
-    return Parts(read, lambda document: chunker().chunk(document), used)
 
 
 def open_workspace(settings: Settings, *, shared: bool = False, serving: bool = False) -> Workspace:

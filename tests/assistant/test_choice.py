@@ -11,8 +11,8 @@ from assistant.adapter import AdapterStore
 from assistant.answer import Answer, Ask
 from assistant.choice import FILE, Choice, Chooser, trained_questions
 from assistant.config import load
+from assistant.preparation import make_embedder
 from assistant.prompt import Passage, Turn, question_of, user_text
-from assistant.workspace import make_embedder
 from ingest.embed import Embedder
 from ingest.errors import DataError, MismatchError, NotFoundError, UsageError
 from ingest.files import Upload

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from assistant.choice import similarity
 from assistant.config import Settings
-from assistant.workspace import make_embedder
+from assistant.preparation import make_embedder
 from eval.choice import Scored, balanced, fit_threshold, halves, outcome, read_cases, share
 from finetune.recipe import load_recipe
 from finetune.split import split_by_document

@@ -30,7 +30,10 @@ from tests.bench.commands import TARNFELL, groundtune, say, train
 SPLITS = 3
 ARMS = ("base", "finetuned", "combined")
 TICKET = "ticket"
-METRICS = {TICKET: {"format": 0.98, "terms": 0.95}, "question": {"format": None, "grounded": None}}
+METRICS: dict[str, dict[str, float | None]] = {
+    TICKET: {"format": 0.98, "terms": 0.95},
+    "question": {"format": None, "grounded": None},
+}
 """Kind of what is asked -> metric -> aim."""
 
 
