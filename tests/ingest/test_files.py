@@ -171,3 +171,15 @@ def pages(count: int) -> bytes:
         body += f"{number} 0 obj\n{said}\nendobj\n".encode()
     end = f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF\n"
     return bytes(body) + "".join(table).encode() + end.encode()
+
+
+def test_the_folder_one_stands_in_gives_the_same_files_as_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    for path in (tmp_path / "a.md", tmp_path / "inner" / "B.MD"):
+        path.write_text("Some text.")
+    monkeypatch.chdir(tmp_path)
+    named = [(upload.source, upload.path) for upload in find_files([str(tmp_path)])]
+    assert named == [("a.md", tmp_path / "a.md"), ("inner/B.MD", tmp_path / "inner" / "B.MD")]
+    assert [(upload.source, upload.path) for upload in find_files(["."])] == named
