@@ -33,7 +33,7 @@ from ingest.openvino_embedder import OpenVinoEmbedder
 ROOT = Path(__file__).parents[2]
 QUESTIONS = ROOT / "examples" / "tarnfell" / "questions.jsonl"
 DOCUMENTS = ROOT / "examples" / "tarnfell" / "documents"
-FILES = 2_400
+FILES = 1_200
 ROUNDS = 3
 SMALL_FILES = 10_000
 
