@@ -1,5 +1,6 @@
 """The nouns of ingestion. What crosses from here into other folders is one of these."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,3 +137,35 @@ class Failed(NamedTuple):
     sha256: str
     """Of its bytes; empty if not even those could be had."""
     error: str
+
+
+def document_of(
+    kind: str,
+    reading: Reading,
+    content: bytes,
+    *,
+    source: str,
+    collection: str,
+    path: Path | None,
+    document_id: str,
+) -> Document:
+    """Return the document that `reading`, taken out of `content`, makes."""
+    spans = []
+    position = 0
+    for block in reading.blocks:
+        spans.append(Span(position, position + len(block.text)))
+        position += len(block.text) + 2
+    return Document(
+        id=document_id,
+        collection=collection,
+        source=source,
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        title=reading.title,
+        text="\n\n".join(block.text for block in reading.blocks),
+        blocks=reading.blocks,
+        spans=tuple(spans),
+        pages=reading.pages,
+        kind=kind,
+        metadata=reading.metadata,
+    )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ingest.errors import DocumentError, NotFoundError
 from ingest.path import is_printable, printable
-from ingest.read import SUFFIXES
+from ingest.suffixes import SUFFIXES
 
 ATTEMPTS = 3  # a file that somebody is writing is usually whole a moment later
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from ingest.errors import DocumentError
+
 
 def printable(path: str | Path) -> str:
     r"""Return a path as text: bytes that are not UTF-8 become `\xNN`."""
@@ -28,3 +30,18 @@ def is_folder(path: Path) -> bool:
 def is_printable(path: Path) -> bool:
     """Return whether a path is text."""
     return printable(path) == str(path)
+
+
+def refuse_unprintable(source: str) -> None:
+    """Refuse a file name that is no text, which neither JSON nor a database can hold.
+
+    Raises:
+        DocumentError: `source` has bytes in it that are not UTF-8.
+    """
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        shown = source.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise DocumentError(
+            f"The file's name is not UTF-8: {shown}", hint="Rename the file."
+        ) from None

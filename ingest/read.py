@@ -1,14 +1,14 @@
 """Bytes become a document: the reader is chosen by what the bytes are, not by the name."""
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ingest.document import Block, Document, Reading, Span
+from ingest.document import Block, Document, Reading, document_of
 from ingest.errors import DocumentError, OverLimitError
 from ingest.kind import kind_of
+from ingest.path import refuse_unprintable
 from ingest.readers.archive import read_archive
 from ingest.readers.delimited import read_delimited
 from ingest.readers.docx import read_docx
@@ -24,10 +24,7 @@ from ingest.readers.rst import read_rst
 from ingest.readers.source_code import read_source_code
 from ingest.readers.text import read_text
 from ingest.readers.xlsx import read_xlsx
-from ingest.suffixes import SUFFIXES
 from ingest.supersedes import superseded_by
-
-__all__ = ["SUFFIXES", "document_of", "read_content", "read_document"]
 
 READERS: dict[str, Callable[[bytes, str, Job], Reading]] = {
     "archive": read_archive,
@@ -79,21 +76,6 @@ def read_document(
         path=path,
         document_id=document_id,
     )
-
-
-def refuse_unprintable(source: str) -> None:
-    """Refuse a file name that is no text, which neither JSON nor a database can hold.
-
-    Raises:
-        DocumentError: `source` has bytes in it that are not UTF-8.
-    """
-    try:
-        source.encode()
-    except UnicodeEncodeError:
-        shown = source.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        raise DocumentError(
-            f"The file's name is not UTF-8: {shown}", hint="Rename the file."
-        ) from None
 
 
 def read_content(
@@ -170,35 +152,3 @@ def _text(text: str) -> str:
 
 def _line(text: str) -> str:
     return " ".join(_text(text).split())
-
-
-def document_of(
-    kind: str,
-    reading: Reading,
-    content: bytes,
-    *,
-    source: str,
-    collection: str,
-    path: Path | None,
-    document_id: str,
-) -> Document:
-    """Return the document that `reading`, taken out of `content`, makes."""
-    spans = []
-    position = 0
-    for block in reading.blocks:
-        spans.append(Span(position, position + len(block.text)))
-        position += len(block.text) + 2
-    return Document(
-        id=document_id,
-        collection=collection,
-        source=source,
-        path=path,
-        sha256=hashlib.sha256(content).hexdigest(),
-        title=reading.title,
-        text="\n\n".join(block.text for block in reading.blocks),
-        blocks=reading.blocks,
-        spans=tuple(spans),
-        pages=reading.pages,
-        kind=kind,
-        metadata=reading.metadata,
-    )

@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ingest.document import Block, Document, Reading
+from ingest.document import Block, Document, Reading, document_of
 from ingest.errors import DocumentError, OverLimitError
-from ingest.read import document_of, read_content, refuse_unprintable
+from ingest.path import refuse_unprintable
 from ingest.readers.job import Limits
 
 START = (
@@ -222,6 +223,8 @@ class _Worker:
 
 def serve() -> None:
     """Read files for the process that started this one, until it is gone."""
+    from ingest.read import read_content  # all the parsers: nobody but this process needs them
+
     arguments = json.loads(sys.argv[2])
     connection = Connection(arguments["fd"])
     limits = Limits(**arguments["limits"])
@@ -236,7 +239,9 @@ def serve() -> None:
     while True:
         try:
             source, timeout_s = json.loads(connection.recv_bytes())
-            answer = json.dumps(_answer(connection, source, timeout_s, limits)).encode()
+            answer = json.dumps(
+                _answer(read_content, connection, source, timeout_s, limits)
+            ).encode()
             connection.send_bytes(answer)
         except (EOFError, ConnectionError):
             return
@@ -249,7 +254,11 @@ def serve() -> None:
 
 
 def _answer(
-    connection: Connection, source: str, timeout_s: float, limits: Limits
+    read: Callable[..., tuple[str, Reading]],
+    connection: Connection,
+    source: str,
+    timeout_s: float,
+    limits: Limits,
 ) -> dict[str, object]:
     def extend() -> None:
         connection.send_bytes(b"null")
@@ -258,7 +267,7 @@ def _answer(
     _allow_cpu(timeout_s)
     try:
         content = connection.recv_bytes()
-        kind, reading = read_content(content, source, limits=limits, on_page=extend)
+        kind, reading = read(content, source, limits=limits, on_page=extend)
     except DocumentError as error:
         over = isinstance(error, OverLimitError)
         return {"error": error.message, "hint": error.hint, "over_limit": over}

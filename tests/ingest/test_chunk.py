@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from ingest.chunk import Chunker
-from ingest.document import Block, Chunk, Document, Reading
+from ingest.document import Block, Chunk, Document, Reading, document_of
 from ingest.model_file import resolve
-from ingest.read import document_of, read_document
+from ingest.read import read_document
 
 LIMIT = 256  # all-MiniLM's
 

@@ -5,7 +5,8 @@ import pytest
 
 from ingest.document import Document
 from ingest.errors import DocumentError
-from ingest.read import READERS, SUFFIXES, read_document
+from ingest.read import READERS, read_document
+from ingest.suffixes import SUFFIXES
 from tests.ingest.samples import HTML, MARKDOWN, pdf, samples, word, zipped
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "tarnfell" / "documents"
