@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 BATCH_TOKENS = 2048
 """Padding included: 16 chunks of 128 tokens, or 256 questions of 8. Twice as many are no quicker,
 and half as many are slower by a twentieth."""
-BATCHES_AHEAD = 4
-"""Batches handed to the model at a time: one it works on, and enough to last while the next ones
-cannot come, because Chroma holds Python's lock as long as it writes."""
 STEP = 8
 """Lengths are padded to multiples of this, so that kernels made for one shape serve many."""
 Choice = Literal["auto", "torch", "openvino"]
@@ -99,13 +96,17 @@ class OpenVinoEmbedder:
         """Return one row a text: shape (len(texts), dimension), float32, L2 norm 1."""
         model = self._model
         encoded = model.tokenizer.encode_batch_fast(list(texts))
-        batches = list(_batches([len(one.ids) for one in encoded]))
-        if not batches:
-            return np.empty((0, 0), dtype=np.float32)
-        found = _infer(model, [[encoded[n] for n in places] for places in batches])
-        rows = np.empty((len(texts), found[0].shape[1]), dtype=np.float32)
-        for places, out in zip(batches, found, strict=True):
+        request = model.compiled.create_infer_request()
+        rows: NDArray[np.float32] | None = None
+        # One after the other: OpenVINO's own queue calls back into Python, and a model that is let
+        # go while its thread still waits for Python's lock waits for that thread, for ever.
+        for places in _batches([len(one.ids) for one in encoded]):
+            out = request.infer(_padded([encoded[n] for n in places], model))[0]
+            if rows is None:
+                rows = np.empty((len(texts), out.shape[1]), dtype=np.float32)
             rows[places] = out
+        if rows is None:
+            return np.empty((0, 0), dtype=np.float32)
         unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit
 
@@ -222,23 +223,6 @@ def _traced(module: Any, example: tuple[Any, ...]) -> Any:
     decoder = TorchScriptPythonDecoder(module, example_input=example)
     loaded = pytorch.load(decoder)
     return pytorch.convert(loaded)
-
-
-def _infer(model: Loaded, batches: Sequence[Sequence[Any]]) -> list[NDArray[np.float32]]:
-    """Return each batch's vectors, shape (its texts, dimension)."""
-    import openvino
-
-    found: dict[int, NDArray[np.float32]] = {}
-
-    def keep(request: Any, number: int) -> None:
-        found[number] = request.get_output_tensor().data.copy()  # a later batch overwrites it
-
-    requests = openvino.AsyncInferQueue(model.compiled, BATCHES_AHEAD)
-    requests.set_callback(keep)
-    for number, batch in enumerate(batches):
-        requests.start_async(_padded(batch, model), number)
-    requests.wait_all()
-    return [found[number] for number in range(len(batches))]
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
