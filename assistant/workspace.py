@@ -83,13 +83,13 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def vectors(self) -> Vectors:
         """The vectors that the embedding model made."""
-        return open_vectors(
-            self.settings.store.vectors,
-            self.home,
-            index=self.registry.index_id,
-            model=self.embedding_model.fingerprint,
-            apart=self.serving,
-        )
+        index, model = self.registry.index_id, self.embedding_model.fingerprint
+        with (
+            loading()
+        ):  # to look through the store's modules takes as long as 3,000 unchanged files
+            return open_vectors(
+                self.settings.store.vectors, self.home, index=index, model=model, apart=self.serving
+            )
 
     @cached_property
     def index(self) -> Index:
@@ -119,9 +119,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     @cached_property
     def pipeline(self) -> Pipeline:
         """Takes files into the index."""
-        with loading():  # a look at all modules takes as long as some thousand unchanged files
-            parts = make_parts(self.settings, self.embedder, self.reader.read)
-            return self._pipeline(Threads(parts, readers=READERS))
+        parts = make_parts(self.settings, self.embedder, self.reader.read)
+        return self._pipeline(Threads(parts, readers=READERS))
 
     def pipeline_on(self, ray: str) -> Pipeline:
         """Return a pipeline that reads and embeds on the Ray cluster at the address `ray`."""

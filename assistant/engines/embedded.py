@@ -184,11 +184,11 @@ class EmbeddedEngine:
             xllamacpp.CommonAdapterLoraInfo(str(adapter.gguf), 0.0)
             for adapter in self._adapters.values()
         ]
-        with open_header(self._model):  # it says so if this is no model
-            pass
         try:
             return xllamacpp.Server(params)
         except RuntimeError as error:
+            with open_header(self._model):  # it says so if this is no model
+                pass
             raise EngineError(f"llama.cpp cannot load {self._model.name}: {error}") from None
 
     async def _ensure(self, adapter: AdapterFile | None) -> None:

@@ -2,7 +2,7 @@
 
 Chroma keeps each vector with its id and its document's id, and nothing else: the registry holds all
 that there is to say of a chunk. LlamaIndex's store would write a node beside each vector, which
-takes three times as long, and read them back with each search (`docs/design/stores.md`).
+takes twice the time and space, and read them back with each search (`docs/design/stores.md`).
 """
 
 import os

@@ -42,9 +42,10 @@ def main(splits: str = str(SPLITS), *changes: str) -> None:
     changed = dict(change.split("=", 1) for change in changes)
     found: list[PastReport] = []
     for seed in range(int(splits)):
-        adapter = "-".join(["split", str(seed), *(f"{k}-{v}" for k, v in changed.items())])
-        train(adapter.replace("_", "-"), {**changed, "seed": seed})
-        found.append(_asked(adapter.replace("_", "-"), seed))
+        parts = ["split", str(seed), *(f"{key}-{value}" for key, value in changed.items())]
+        adapter = "-".join(parts).replace("_", "-")
+        train(adapter, {**changed, "seed": seed})
+        found.append(_asked(adapter, seed))
         for line in _lines(f"split {seed}", found[-1:]):
             say(line)
     for line in _lines(f"{splits} splits", found):
