@@ -103,16 +103,25 @@ class Vectors(Protocol):
         ...
 
 
-def store_name(index: str, model: str, collection: str) -> str:
-    """Return what a store calls a collection: no two dots in a row, letters at both ends."""
+def store_name(index: str, model: str, collection: str, number: int = 1) -> str:
+    """Return what a store calls a collection: no two dots in a row, letters at both ends.
+
+    A store that keeps a collection in several of its own numbers them from 1.
+    """
     plain = collection.replace("_", "__").replace(".", "_d")
-    return f"{index}.{model}.{plain}.vectors"
+    return f"{index}.{model}.{plain}.vectors" + (f".{number}" if number > 1 else "")
 
 
 def parts_of(name: str) -> tuple[str, str, str] | None:
     """Return index, model and collection of a store's name; None if it is none of ours."""
-    parts = name.split(".")
-    if len(parts) != 4 or parts[3] != "vectors":
+    found = re.fullmatch(r"([^.]+)\.([^.]+)\.([^.]+)\.vectors(\.[1-9]\d*)?", name)
+    if found is None:
         return None
-    plain = re.sub("_([_d])", lambda found: "_" if found[1] == "_" else ".", parts[2])
-    return parts[0], parts[1], plain
+    plain = re.sub("_([_d])", lambda escaped: "_" if escaped[1] == "_" else ".", found[3])
+    return found[1], found[2], plain
+
+
+def number_of(name: str) -> int:
+    """Return which of a collection's own a store's name is, from 1."""
+    last = name.rpartition(".")[2]
+    return int(last) if last.isdecimal() else 1

@@ -32,7 +32,7 @@ def measure(settings: Settings) -> Iterator[str]:
 def search(workspace: Workspace) -> str:
     """Hybrid search against one embedding, one raw Chroma query and one raw FTS query."""
     assert isinstance(workspace.index.vectors, ChromaVectors)
-    vectors = workspace.index.vectors.collection("default")
+    [vectors] = workspace.index.vectors.graphs("default")
     registry = workspace.registry
 
     def ours() -> None:

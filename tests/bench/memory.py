@@ -25,7 +25,7 @@ from ingest.index import Index
 from ingest.pipeline import Pipeline
 from ingest.prepare import Parts, Threads
 from ingest.registry import Registry
-from ingest.stores.chroma import ChromaVectors
+from ingest.stores.chroma import GRAPH_CHUNKS, ChromaVectors
 from tests import chroma_server
 from tests.bench.ingestion import write_abstracts
 
@@ -93,7 +93,9 @@ class Grown(NamedTuple):
     line: str
 
 
-def grow(kind: str, place: Path, sizes: Sequence[int] = SIZES) -> Iterator[Grown]:
+def grow(
+    kind: str, place: Path, sizes: Sequence[int] = SIZES, graph_chunks: int = GRAPH_CHUNKS
+) -> Iterator[Grown]:
     """Ingest into a store of one kind up to each of `sizes` chunks."""
     with ExitStack() as stack:
         home, folder = place / "home", place / "docs"
@@ -107,7 +109,8 @@ def grow(kind: str, place: Path, sizes: Sequence[int] = SIZES) -> Iterator[Grown
             server = psutil.Process().children()[0]
             vectors = ChromaVectors(url)
         else:
-            vectors = (Nowhere if kind == "nowhere" else ChromaVectors)(home / "v")
+            make = Nowhere if kind == "nowhere" else ChromaVectors
+            vectors = make(home / "v", graph_chunks=graph_chunks)
         index = Index(Registry(home / "s.sqlite"), vectors, Drawn())
         preparation = Threads(Parts(read, cut, index.embedder), readers=2)
         pipeline = Pipeline(index, preparation, max_file_mb=50)

@@ -19,6 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import chromadb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +36,7 @@ VOCABULARY, WORDS = 30_000, 60
 BATCH = 5000
 """Chunks of a document, and vectors stored at once."""
 QUESTIONS, LIMIT = 100, 30
+RAW = "raw"
 COLLECTION, SMALL = "default", "small"
 """The second gets one chunk in a hundred: a tenant among larger ones."""
 
@@ -135,6 +137,22 @@ def _fill(
     return True
 
 
+def fill_raw(folder: Path, words: Vocabulary, *, size: int) -> tuple[int, float]:
+    """Bring a Chroma collection to the same vectors; return how many came, and the seconds."""
+    with closing(chromadb.PersistentClient(folder)) as client:
+        settings = {"hnsw": {"space": "cosine", "ef_search": 200}}
+        one = client.get_or_create_collection(RAW, configuration=settings, embedding_function=None)
+        before, began = one.count(), time.monotonic()
+        for start in range(before, size, BATCH):
+            ids = [f"{start + n:024x}" for n in range(BATCH)]
+            one.add(
+                ids=ids,
+                embeddings=words.rows(BATCH, start),
+                metadatas=[{"document_id": f"{start}"} for _ in ids],
+            )
+        return size - before, time.monotonic() - began
+
+
 def _chunks(texts: Sequence[str], collection: str, start: int) -> list[Chunk]:
     document = f"{collection}-{start}"
     return [
@@ -159,12 +177,13 @@ def measure(index: Index, words: Vocabulary, folder: Path, size: int, asked: int
     retriever = Retriever(index, candidates=LIMIT, dense_weight=0.7, sentences=0)
     database = sqlite3.connect(folder / "state.sqlite")
     assert isinstance(index.vectors, ChromaVectors)
-    found = index.vectors.collection(COLLECTION)
+    alone = chromadb.PersistentClient(folder / "raw")
+    one = alone.get_collection(RAW, embedding_function=None)
     matches = {q: " OR ".join(f'"{word}"' for word in q.split()) for q in questions}
 
     def raw_dense(question: str) -> object:
         row = index.embedder.embed([question])
-        return found.query(query_embeddings=row, n_results=LIMIT, include=["distances"])
+        return one.query(query_embeddings=row, n_results=LIMIT, include=["distances"])
 
     def raw_words(question: str) -> object:
         return database.execute(
@@ -190,8 +209,10 @@ def measure(index: Index, words: Vocabulary, folder: Path, size: int, asked: int
     yield f"{size:,} chunks: {_resident():,} MB resident, {_disk(folder):,} MB on disk"
     times = _interleaved([ours, raw, raw_dense, raw_words, filtered, tenant], questions)
     ratios = " and ".join(
-        f"{statistics.median(one) / statistics.median(two):.2f}"
-        for one, two in zip(zip(*times[0], strict=True), zip(*times[1], strict=True), strict=True)
+        f"{statistics.median(mine) / statistics.median(theirs):.2f}"
+        for mine, theirs in zip(
+            zip(*times[0], strict=True), zip(*times[1], strict=True), strict=True
+        )
     )
     yield f"  search              {_spread(times[0])}   ratios of the medians to raw {ratios}"
     yield f"  raw Chroma + FTS    {_spread(times[1])}"
@@ -199,8 +220,9 @@ def measure(index: Index, words: Vocabulary, folder: Path, size: int, asked: int
     yield f"  raw FTS             {_spread(times[3])}"
     yield f"  one document hidden {_spread(times[4])}"
     yield f"  in the small tenant {_spread(times[5])}"
-    yield from _widths(index, found, words, rows, size)
+    yield from _widths(index, words, rows, size)
     database.close()
+    alone.close()
 
 
 def _interleaved(
@@ -230,9 +252,7 @@ def _spread(times: Sequence[Spent]) -> str:
     return f"{clock}   processor {processor}   n={len(times)}"
 
 
-def _widths(
-    index: Index, found: object, words: Vocabulary, rows: NDArray[np.float32], size: int
-) -> Iterator[str]:
+def _widths(index: Index, words: Vocabulary, rows: NDArray[np.float32], size: int) -> Iterator[str]:
     """Yield recall and time by how widely the graph is searched, against comparing with all."""
     best = np.full((len(rows), LIMIT), -2.0, dtype=np.float32)
     names = np.zeros((len(rows), LIMIT), dtype=np.int64)
@@ -245,8 +265,10 @@ def _widths(
         order = np.argsort(-both, axis=1)[:, :LIMIT]
         best = np.take_along_axis(both, order, axis=1)
         names = np.take_along_axis(all_names, order, axis=1)
-    for width in (100, 200, 400):
-        found.modify(configuration={"hnsw": {"ef_search": width}})  # type: ignore[attr-defined]
+    assert isinstance(index.vectors, ChromaVectors)
+    for width in (100, 400, 200):  # ends with what is the default
+        for graph in index.vectors.graphs(COLLECTION):
+            graph.modify(configuration={"hnsw": {"ef_search": width}})
         times, hits = [], 0
         for row, truth in zip(rows, names, strict=True):
             began = time.perf_counter(), time.process_time()
@@ -255,7 +277,6 @@ def _widths(
             hits += len({int(n.chunk_id[1:], 16) for n in hit} & set(truth.tolist()))
         recall = hits / (len(rows) * LIMIT)
         yield f"  ef_search {width:<10}{_spread(times)}   recall@{LIMIT} {recall:.4f}"
-    found.modify(configuration={"hnsw": {"ef_search": 200}})  # type: ignore[attr-defined]
 
 
 def _resident() -> int:
@@ -283,6 +304,9 @@ def scale(
         if not whole:
             yield f"stopped before {size:,} chunks; run it again to go on"
             break
+        came, took = fill_raw(folder / "raw", words, size=size)
+        if came:
+            yield f"one Chroma collection stored {came:,} vectors, {came / took:,.0f} a second"
         with closing(ChromaVectors(folder / "vectors")) as vectors:
             yield from measure(Index(registry, vectors, Prepared({})), words, folder, size, asked)
     registry.close()

@@ -31,6 +31,8 @@ from tests.fakes import HashEmbedder, small_pipeline
 
 SMALL = {"space": "cosine", "batch_size": 8, "sync_threshold": 16}
 """Chroma writes its graph to disk every 1,000 vectors; so few would never get there otherwise."""
+GRAPH_CHUNKS = 24
+"""So that some fill while others are removed from."""
 WRITES = ("put", "fail", "move", "remove", "set_pending", "clear_pending")
 
 
@@ -63,7 +65,7 @@ class TickingVectors(ChromaVectors):
     """Real vectors; each write is two moments."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
-        super().__init__(folder, hnsw=SMALL)
+        super().__init__(folder, hnsw=SMALL, graph_chunks=GRAPH_CHUNKS)
         self._clock = clock
 
     def add(self, chunks: Sequence[Chunk], rows: NDArray[np.float32]) -> None:
@@ -97,16 +99,19 @@ def ingest(home: Path, docs: Path, last: int | None) -> dict[str, Any]:
 def content(index: Index) -> dict[str, Any]:
     """Return all that three stores hold, in an order of its own."""
     assert isinstance(index.vectors, ChromaVectors)
-    collection: Any = index.vectors.collection("default")
-    found = collection.get(include=["embeddings", "metadatas"])
-    vectors = {
-        chunk_id: [hashlib.sha256(np.asarray(row, np.float32).tobytes()).hexdigest(), metadata]
+    vectors: dict[str, Any] = {}
+    near: list[str] = []
+    for graph in index.vectors.graphs("default"):
+        found = graph.get(include=["embeddings", "metadatas"])
         for chunk_id, row, metadata in zip(
             found["ids"], found["embeddings"], found["metadatas"], strict=True
-        )
-    }
-    # That the graph knows each vector too, `get` does not tell.
-    near = collection.query(query_embeddings=found["embeddings"], n_results=1)["ids"]
+        ):
+            assert chunk_id not in vectors, "in two graphs"
+            vectors[chunk_id] = [hashlib.sha256(np.float32(row).tobytes()).hexdigest(), metadata]
+        # That the graph knows each vector too, `get` does not tell.
+        if found["ids"]:
+            asked = graph.query(query_embeddings=found["embeddings"], n_results=1)
+            near += [one for [one] in asked["ids"]]
     columns = 'chunks.id, document_id, chunks.source, page, start, "end", ordinal, chunks.text'
     full_text = "chunks_fts.title, chunks_fts.headings, chunks_fts.text"
     with index.registry.engine.connect() as connection:
@@ -116,7 +121,7 @@ def content(index: Index) -> dict[str, Any]:
 
         return {
             "vectors": vectors,
-            "graph": sorted(one for [one] in near),
+            "graph": sorted(near),
             "documents": rows("SELECT * FROM documents ORDER BY id"),
             "chunks": rows(
                 f"SELECT {columns}, {full_text} FROM chunks "

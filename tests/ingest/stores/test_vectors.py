@@ -18,23 +18,28 @@ from ingest.errors import MissingExtraError, StoreError
 from ingest.stores.apart import ApartVectors
 from ingest.stores.chroma import ChromaVectors
 from ingest.stores.qdrant import QdrantVectors
-from ingest.stores.vectors import Vectors, parts_of, store_name
+from ingest.stores.vectors import Vectors, number_of, parts_of, store_name
 
 Open = Callable[..., Vectors]
-STORES = ("chroma folder", "chroma server", "qdrant folder")
+STORES = ("chroma folder", "chroma folder of small graphs", "chroma server", "qdrant folder")
+
+
+def made(kind: str, place: str | Path, index: str, model: str) -> Vectors:
+    if kind == "qdrant folder":
+        return QdrantVectors(place, index=index, model=model)
+    small = {"graph_chunks": 2} if kind.endswith("small graphs") else {}
+    return ChromaVectors(place, index=index, model=model, **small)
 
 
 @pytest.fixture(params=STORES)
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Open the same store again and again; each test has an index of its own in it."""
-    kind, _, where = request.param.partition(" ")
-    place = tmp_path if where == "folder" else request.getfixturevalue("chroma_url")
+    url = request.getfixturevalue("chroma_url") if request.param == "chroma server" else ""
     index = uuid.uuid4().hex[:12]
     opened: list[Vectors] = []
 
     def start(model: str = "m1", index: str = index) -> Vectors:
-        make = ChromaVectors if kind == "chroma" else QdrantVectors
-        opened.append(make(place, index=index, model=model))
+        opened.append(made(request.param, url or tmp_path, index, model))
         return opened[-1]
 
     yield start
@@ -45,14 +50,11 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
 @pytest.fixture(params=[*STORES, "chroma folder apart"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vectors]:
     index = uuid.uuid4().hex[:12]
-    store: Vectors
     if request.param == "chroma folder apart":
-        store = ApartVectors(tmp_path / "vectors", index=index)
-    elif request.param == "chroma server":
-        store = ChromaVectors(request.getfixturevalue("chroma_url"), index=index)
+        store: Vectors = ApartVectors(tmp_path / "vectors", index=index)
     else:
-        make = ChromaVectors if request.param == "chroma folder" else QdrantVectors
-        store = make(tmp_path, index=index)
+        url = request.getfixturevalue("chroma_url") if request.param == "chroma server" else ""
+        store = made(request.param, url or tmp_path, index, "m")
     yield store
     store.close()
 
@@ -101,7 +103,8 @@ def test_llamaindex_finds_chunks_and_their_documents_in_a_chroma_folder(tmp_path
     store = ChromaVectors(tmp_path)
     rows = unit([1, 0], [0, 1])
     store.add([chunk("a", document="one"), chunk("b", document="two")], rows)
-    theirs = ChromaVectorStore(store.collection("default"))
+    [graph] = store.graphs("default")
+    theirs = ChromaVectorStore(graph)
     found = theirs.query(VectorStoreQuery(query_embedding=rows[1].tolist(), similarity_top_k=1))
     assert [(n.node_id, n.metadata) for n in found.nodes or []] == [("b", {"document_id": "two"})]
     store.close()
@@ -192,13 +195,18 @@ def test_another_dimension_is_refused_with_the_place(store: Vectors) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["default", "a.b.vectors", "x.vectors.y", "0-_.", "a..b", "_d__d."]
+    "name", ["default", "a.b.vectors", "x.vectors.y", "x.vectors.2", "0-_.", "a..b", "_d__d.", "7"]
 )
-def test_a_name_in_the_store_is_read_back(name: str) -> None:
-    assert parts_of(store_name("i1", "m1", name)) == ("i1", "m1", name)
+@pytest.mark.parametrize("number", [1, 2, 61])
+def test_a_name_in_the_store_is_read_back(name: str, number: int) -> None:
+    stored = store_name("i1", "m1", name, number)
+    assert parts_of(stored) == ("i1", "m1", name)
+    assert number_of(stored) == number
 
 
-@pytest.mark.parametrize("name", ["chunks", "", "a.b", "other.people.things"])
+@pytest.mark.parametrize(
+    "name", ["chunks", "", "a.b", "other.people.things", "i.m.c.vectors.x", "i.m.c.vectors.2.3"]
+)
 def test_names_of_others_are_left_alone(name: str) -> None:
     assert parts_of(name) is None
 
