@@ -2,6 +2,7 @@
 
 import gc
 import os
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from ingest.stores.chroma import ChromaVectors
 from ingest.stores.qdrant import QdrantVectors
 from ingest.stores.vectors import Vectors, number_of, parts_of, store_name
 
+ROOT = Path(__file__).parents[3]
 Open = Callable[..., Vectors]
 STORES = ("chroma folder", "chroma folder of small graphs", "chroma server", "qdrant folder")
 
@@ -276,3 +278,83 @@ def test_a_folder_that_cannot_be_written_is_named(
     with pytest.raises(StoreError, match="cannot be used"):
         make(tmp_path / "v")
     tmp_path.chmod(0o755)
+
+
+MANY_GRAPHS = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+from ingest.document import Chunk
+from ingest.stores.chroma import ChromaVectors
+store = ChromaVectors(Path(sys.argv[1]), graph_chunks=2)
+rows = np.eye(80, dtype=np.float32)
+store.add([Chunk(f"c{n}", "d", "c", "s", "T", (), None, 0, 1, "x", 0) for n in range(80)], rows)
+store.search(rows[0], collection="c", limit=1)
+found = [store.search(row, collection="c", limit=1)[0].chunk_id for row in rows]
+assert found == [f"c{n}" for n in range(80)], found
+store.close()
+"""
+
+
+def test_a_collection_of_many_graphs_is_read_like_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    rows = unit(*rng.normal(size=(60, 16)))
+    names = [f"c{n:02}" for n in range(60)]
+    chunks = [chunk(name, document=f"d{n % 7}") for n, name in enumerate(names)]
+    one = ChromaVectors(tmp_path / "one")
+    many = ChromaVectors(tmp_path / "many", graph_chunks=7)
+    for store in (one, many):
+        store.add(chunks[:25], rows[:25])
+        store.add(chunks[10:], rows[10:])  # some of them again
+        store.remove(names[5:20:3])
+    assert len(many.graphs("default")) == 9
+    assert all(graph.count() <= 7 for graph in many.graphs("default"))
+    assert many.count("default") == one.count("default") == len(many.ids("default")) == 55
+    for documents in (None, ["d1", "d4"]):
+        for row in rows[:10]:
+            near, far = (
+                store.search(row, collection="default", limit=12, documents=documents)
+                for store in (one, many)
+            )
+            assert [n.chunk_id for n in near] == [n.chunk_id for n in far]
+            cosines = [n.similarity for n in far]
+            assert cosines == pytest.approx([n.similarity for n in near], abs=1e-6)
+    left = sorted(many.ids())
+    assert many.rows(left, collection="default") == pytest.approx(
+        one.rows(left, collection="default")
+    )
+    many.drop("model")
+    assert (many.collections(), many.ids()) == ([], set())
+    one.close()
+    many.close()
+
+
+def test_a_folder_written_in_one_graph_goes_on_in_others(tmp_path: Path) -> None:
+    rows = unit(*np.random.default_rng(6).normal(size=(12, 8)))
+    chunks = [chunk(f"c{n:02}") for n in range(12)]
+    before = ChromaVectors(tmp_path)
+    before.add(chunks[:9], rows[:9])
+    before.close()
+    after = ChromaVectors(tmp_path, graph_chunks=4)
+    after.add(chunks, rows)
+    assert [graph.count() for graph in after.graphs("default")] == [9, 3]
+    found = [after.search(row, collection="default", limit=1)[0].chunk_id for row in rows]
+    assert found == [f"c{n:02}" for n in range(12)]
+    after.close()
+
+
+def test_many_graphs_are_searched_where_a_process_may_open_few_files(tmp_path: Path) -> None:
+    # 40 graphs of five files each; Chroma loses what it has no files for.
+    command = [sys.executable, "-c", MANY_GRAPHS, str(tmp_path / "v")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_whose_table_is_gone_is_named(tmp_path: Path) -> None:
+    store = ChromaVectors(tmp_path / "v")
+    store.add([chunk("a")], unit([1, 0]))
+    (tmp_path / "v" / "chroma.sqlite3").unlink()
+    with pytest.raises(StoreError, match="cannot be used"):
+        store.count("default")
+    store.close()
