@@ -19,7 +19,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-import chromadb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +29,7 @@ from ingest.index import Index
 from ingest.registry import Registry
 from ingest.stores.apart import ApartVectors
 from ingest.stores.chroma import ChromaVectors
+from ingest.stores.chroma_client import close_client, open_client
 
 DIMENSION, LATENT, CENTRES = 384, 32, 2000
 VOCABULARY, WORDS = 30_000, 60
@@ -139,7 +139,7 @@ def _fill(
 
 def fill_raw(folder: Path, words: Vocabulary, *, size: int) -> tuple[int, float]:
     """Bring a Chroma collection to the same vectors; return how many came, and the seconds."""
-    with closing(chromadb.PersistentClient(folder)) as client:
+    with closing(open_client(folder)) as client:
         settings = {"hnsw": {"space": "cosine", "ef_search": 200}}
         one = client.get_or_create_collection(RAW, configuration=settings, embedding_function=None)
         before, began = one.count(), time.monotonic()
@@ -177,7 +177,7 @@ def measure(index: Index, words: Vocabulary, folder: Path, size: int, asked: int
     retriever = Retriever(index, candidates=LIMIT, dense_weight=0.7, sentences=0)
     database = sqlite3.connect(folder / "state.sqlite")
     assert isinstance(index.vectors, ChromaVectors)
-    alone = chromadb.PersistentClient(folder / "raw")
+    alone = open_client(folder / "raw")
     one = alone.get_collection(RAW, embedding_function=None)
     matches = {q: " OR ".join(f'"{word}"' for word in q.split()) for q in questions}
 
@@ -222,7 +222,7 @@ def measure(index: Index, words: Vocabulary, folder: Path, size: int, asked: int
     yield f"  in the small tenant {_spread(times[5])}"
     yield from _widths(index, words, rows, size)
     database.close()
-    alone.close()
+    close_client(alone)
 
 
 def _interleaved(
