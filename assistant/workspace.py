@@ -84,9 +84,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     def vectors(self) -> Vectors:
         """The vectors that the embedding model made."""
         index, model = self.registry.index_id, self.embedding_model.fingerprint
-        with (
-            loading()
-        ):  # to look through the store's modules takes as long as 3,000 unchanged files
+        # To look through the store's modules for garbage takes as long as 3,000 unchanged files.
+        with loading():
             return open_vectors(
                 self.settings.store.vectors, self.home, index=index, model=model, apart=self.serving
             )

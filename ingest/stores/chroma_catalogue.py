@@ -7,11 +7,9 @@ version since 0.4); the contract tests of the stores hold it.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-
-from ingest.errors import StoreError
 
 TIMEOUT_S = 60.0
 """Longest wait for a write of Chroma's."""
@@ -33,18 +31,14 @@ CROSS JOIN embeddings ON embeddings.segment_id = segments.id
 
 
 class Catalogue:
-    """Chroma's own table of a folder's vectors, read only."""
+    """Chroma's own table of a folder's vectors, read only. Errors are SQLite's."""
 
     def __init__(self, folder: Path) -> None:
         """Read in the folder of a client that has been opened."""
         self._path = folder / "chroma.sqlite3"
 
     def holders(self, names: Sequence[str], ids: Sequence[str]) -> dict[str, list[str]]:
-        """Return which of `ids` each collection holds; those that hold none are left out.
-
-        Raises:
-            StoreError: the folder cannot be read.
-        """
+        """Return which of `ids` each collection holds; those that hold none are left out."""
         found: dict[str, list[str]] = {}
         with self._connected() as connection:
             for name, one in connection.execute(HOLDERS, (json.dumps(names), json.dumps(ids))):
@@ -52,33 +46,17 @@ class Catalogue:
         return found
 
     def sizes(self, names: Sequence[str]) -> dict[str, int]:
-        """Return how many vectors each collection holds; those without one are left out.
-
-        Raises:
-            StoreError: the folder cannot be read.
-        """
+        """Return how many vectors each collection holds; those without one are left out."""
         query = f"SELECT collections.name, count(*) {HELD} GROUP BY collections.name"
         with self._connected() as connection:
             return dict(connection.execute(query, (json.dumps(names),)).fetchall())
 
     def ids(self, names: Sequence[str]) -> set[str]:
-        """Return the ids of all vectors of the collections.
-
-        Raises:
-            StoreError: the folder cannot be read.
-        """
+        """Return the ids of all vectors of the collections."""
         query = f"SELECT embeddings.embedding_id {HELD}"
         with self._connected() as connection:
             return {row[0] for row in connection.execute(query, (json.dumps(names),))}
 
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
+    def _connected(self) -> closing[sqlite3.Connection]:
         where = f"{self._path.absolute().as_uri()}?mode=ro"
-        try:
-            with closing(sqlite3.connect(where, uri=True, timeout=TIMEOUT_S)) as connection:
-                yield connection
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"The vectors in {self._path.parent} cannot be used: {error}",
-                hint="groundtune doctor says more.",
-            ) from None
+        return closing(sqlite3.connect(where, uri=True, timeout=TIMEOUT_S))

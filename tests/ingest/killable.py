@@ -31,8 +31,8 @@ from tests.fakes import HashEmbedder, small_pipeline
 
 SMALL = {"space": "cosine", "batch_size": 8, "sync_threshold": 16}
 """Chroma writes its graph to disk every 1,000 vectors; so few would never get there otherwise."""
-GRAPH_CHUNKS = 24
-"""So that some fill while others are removed from."""
+GRAPH_CHUNKS = 6
+"""So that some fill while others are removed from, or emptied."""
 WRITES = ("put", "fail", "move", "remove", "set_pending", "clear_pending")
 
 

@@ -12,7 +12,7 @@ from ingest.errors import StoreError
 from ingest.files import find_files
 from ingest.index import Index
 from ingest.registry import Registry
-from ingest.stores.chroma import ChromaVectors
+from ingest.stores.chroma import GRAPH_CHUNKS, ChromaVectors
 from tests.fakes import HashEmbedder, small_pipeline
 
 
@@ -37,8 +37,9 @@ def remount(disk: Path, option: str) -> None:
         time.sleep(0.1)
 
 
-def opened(home: Path) -> Index:
-    return Index(Registry(home / "s.sqlite"), ChromaVectors(home / "v"), HashEmbedder())
+def opened(home: Path, graph_chunks: int = GRAPH_CHUNKS) -> Index:
+    vectors = ChromaVectors(home / "v", graph_chunks=graph_chunks)
+    return Index(Registry(home / "s.sqlite"), vectors, HashEmbedder())
 
 
 def write(docs: Path, numbers: range) -> None:
@@ -58,10 +59,13 @@ def whole(index: Index) -> set[str]:
     return {record.source for record in index.registry.documents()}
 
 
-def test_a_full_disk_is_named_and_what_was_stored_is_kept(small_disk: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("graph_chunks", [GRAPH_CHUNKS, 48])
+def test_a_full_disk_is_named_and_what_was_stored_is_kept(
+    small_disk: Path, tmp_path: Path, graph_chunks: int
+) -> None:
     docs = tmp_path / "docs"
     write(docs, range(4))
-    index = opened(small_disk)
+    index = opened(small_disk, graph_chunks)
     small_pipeline(index).run(find_files([str(docs)]), collection="default")
     write(docs, range(4, 60))
     with pytest.raises(StoreError, match=r"(?i)full|no space") as caught:
@@ -72,7 +76,7 @@ def test_a_full_disk_is_named_and_what_was_stored_is_kept(small_disk: Path, tmp_
     assert index.lexical("blue", collection="default", limit=4)
     index.close()
     remount(small_disk, "size=400m")
-    again = opened(small_disk)
+    again = opened(small_disk, graph_chunks)
     assert whole(again) == stored
     small_pipeline(again).run(find_files([str(docs)]), collection="default")
     assert len(whole(again)) == 60

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -328,6 +329,29 @@ def test_a_collection_of_many_graphs_is_read_like_one(tmp_path: Path) -> None:
     assert (many.collections(), many.ids()) == ([], set())
     one.close()
     many.close()
+
+
+def test_graphs_that_were_emptied_are_dropped_while_others_search(tmp_path: Path) -> None:
+    rows = unit(*np.random.default_rng(7).normal(size=(20, 8)))
+    chunks = [chunk(f"c{n:02}") for n in range(20)]
+    store = ChromaVectors(tmp_path, graph_chunks=4)
+    store.add(chunks, rows)
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(
+            lambda: [store.search(rows[19], collection="default", limit=1) for _ in range(50)]
+        )
+        for start in (0, 4, 8, 17):
+            store.remove([one.id for one in chunks[start : start + 3]])
+        store.remove(["c03", "c07", "c16"])
+        assert {near.chunk_id for [near] in asked.result()} <= {"c19", "c15", "c14", "c13", "c12"}
+    assert [graph.count() for graph in store.graphs("default")] == [1, 4, 0]
+    assert store.ids() == {"c11", "c12", "c13", "c14", "c15"}
+    store.add(chunks[:2], rows[:2])
+    store.close()
+    again = ChromaVectors(tmp_path, graph_chunks=4)
+    assert again.ids() == {"c00", "c01", "c11", "c12", "c13", "c14", "c15"}
+    assert [graph.count() for graph in again.graphs("default")] == [1, 4, 2]
+    again.close()
 
 
 def test_a_folder_written_in_one_graph_goes_on_in_others(tmp_path: Path) -> None:
