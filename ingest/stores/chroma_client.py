@@ -58,7 +58,7 @@ def close_client(client: Any) -> None:
 def map_large_blocks() -> None:
     """Let large blocks be the system's again as soon as they are freed; for whoever fills graphs.
 
-    It costs others: PyTorch embeds a twentieth slower with it, and OpenVINO no slower.
+    It costs others: PyTorch embeds a twentieth slower with it, OpenVINO does not.
     """
     _glibc("mallopt", M_MMAP_THRESHOLD, LARGE)
 
