@@ -21,6 +21,8 @@ from sqlalchemy import (
     select,
 )
 
+from ingest.stores.tables import make_tables
+
 METADATA = MetaData()
 AUDIT = Table(
     "audit",
@@ -51,7 +53,7 @@ class Audit:
     def __init__(self, engine: Engine, now: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._now = now
-        METADATA.create_all(engine)
+        make_tables(engine, METADATA)
 
     def note(
         self,

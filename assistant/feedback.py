@@ -36,6 +36,7 @@ from sqlalchemy import (
 from assistant.access import Access
 from assistant.answer import Answer, Ask
 from ingest.errors import NotFoundError
+from ingest.stores.tables import make_tables
 
 METADATA = MetaData()
 ANSWERS = Table(
@@ -116,7 +117,7 @@ class Feedback:
         self._keep_s = keep_days * 24 * 3600
         self._now = now
         self._unswept = 0
-        METADATA.create_all(engine)
+        make_tables(engine, METADATA)
         self.sweep()
 
     def remember(self, ask: Ask, answer: Answer, access: Access) -> None:

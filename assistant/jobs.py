@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 from assistant.access import Access
 from ingest.errors import NotFoundError
+from ingest.stores.tables import make_tables
 from ingest.tally import FileResult
 
 METADATA = MetaData()
@@ -119,7 +120,7 @@ class Jobs:
     def __init__(self, engine: Engine, now: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._now = now
-        METADATA.create_all(engine)
+        make_tables(engine, METADATA)
 
     def add(self, collection: str, *, total: int) -> Job:
         """Queue a job of `total` files."""

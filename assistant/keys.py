@@ -19,6 +19,7 @@ from sqlalchemy import Column, Engine, Float, MetaData, String, Table, Text, ins
 
 from assistant.access import ROLES, Access
 from ingest.errors import NotFoundError, UsageError
+from ingest.stores.tables import make_tables
 
 METADATA = MetaData()
 KEYS = Table(
@@ -69,7 +70,7 @@ class Keys:
     def __init__(self, engine: Engine, now: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._now = now
-        METADATA.create_all(engine)
+        make_tables(engine, METADATA)
 
     def create(
         self, name: str, *, roles: Collection[str], collections: Collection[str] | None

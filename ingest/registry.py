@@ -32,6 +32,7 @@ from ingest.schema import CHUNKS, DOCUMENTS, FACTS, METADATA, PENDING, STEPS, VE
 from ingest.stores.dialect import Dialect, Words, telling_words
 from ingest.stores.postgresql import PostgreSQL
 from ingest.stores.sqlite import Sqlite
+from ingest.stores.tables import making_tables
 
 LISTED = [column for column in DOCUMENTS.c if column.name != "text"]
 """All columns but the long one."""
@@ -50,8 +51,7 @@ class Registry:
         try:
             self._engine = self._dialect.engine()
             event.listen(self._engine, "handle_error", self._translate)
-            with self._engine.begin() as connection:
-                self._bring_forward(connection)
+            self._bring_forward()
         except (DBAPIError, OSError) as error:
             what = error.orig if isinstance(error, DBAPIError) else error.strerror
             raise StoreError(f"{self.place} cannot be opened: {what}.") from None
@@ -302,20 +302,27 @@ class Registry:
         """Let go of the file."""
         self._engine.dispose()
 
-    def _bring_forward(self, connection: Connection) -> None:
+    def _bring_forward(self) -> None:
+        with self._engine.connect() as connection:
+            if self._checked_version(connection) == VERSION:
+                return
+        with making_tables(self._engine) as connection:
+            found = self._checked_version(connection)
+            METADATA.create_all(connection)
+            for version in range(found or VERSION, VERSION):
+                if version in STEPS:
+                    STEPS[version](connection)
+            self._dialect.make_words(connection)
+            self._dialect.set_version(connection, VERSION)
+
+    def _checked_version(self, connection: Connection) -> int:
         found = self._dialect.version(connection)
         if found > VERSION:
             raise StoreError(
                 f"{self.place} has schema {found}; this version reads up to {VERSION}.",
                 hint="Upgrade: pip install --upgrade groundtune",
             )
-        METADATA.create_all(connection)
-        for version in range(found or VERSION, VERSION):
-            if version in STEPS:
-                STEPS[version](connection)
-        self._dialect.make_words(connection)
-        if found < VERSION:
-            self._dialect.set_version(connection, VERSION)
+        return found
 
     def _add_chunks(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         if not rows:

@@ -50,7 +50,7 @@ class Dialect(Protocol):
         ...
 
     def version(self, connection: Connection) -> int:
-        """Return the version of the schema, 0 where there is none; others wait until the commit."""
+        """Return the version of the schema, 0 where there is none."""
         ...
 
     def set_version(self, connection: Connection, version: int) -> None:

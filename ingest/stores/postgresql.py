@@ -7,14 +7,12 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, inspect, make_url, text
 from sqlalchemy.dialects.postgresql import insert
 
 from ingest.extras import require
 from ingest.stores.dialect import HEADINGS_WEIGHT, TEXT_WEIGHT, TITLE_WEIGHT, Found, Words
 
-SETUP_LOCK = 7_420_611
-"""Whoever makes or changes tables holds this advisory lock."""
 CONFIGURATION = """
 CREATE TEXT SEARCH DICTIONARY groundtune_stem (TEMPLATE = snowball, LANGUAGE = english);
 CREATE TEXT SEARCH CONFIGURATION groundtune (COPY = simple);
@@ -82,15 +80,15 @@ class PostgreSQL:
         return create_engine(self._url, pool_pre_ping=True)
 
     def version(self, connection: Connection) -> int:
-        """Return the version of the schema, 0 where there is none; others wait until the commit."""
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({SETUP_LOCK})"))
-        connection.execute(text("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER)"))
-        return int(
-            connection.execute(text("SELECT max(version) FROM schema_version")).scalar() or 0
-        )
+        """Return the version of the schema, 0 where there is none."""
+        if not inspect(connection).has_table("schema_version"):
+            return 0
+        found = connection.execute(text("SELECT max(version) FROM schema_version")).scalar()
+        return int(found or 0)
 
     def set_version(self, connection: Connection, version: int) -> None:
         """Note the version of the schema."""
+        connection.execute(text("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER)"))
         connection.execute(text("DELETE FROM schema_version"))
         connection.execute(text("INSERT INTO schema_version VALUES (:v)"), {"v": version})
 

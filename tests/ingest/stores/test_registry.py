@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from assistant.jobs import Jobs
+from assistant.keys import Keys
 from ingest.document import Block, Chunk, Document, Span
 from ingest.errors import MissingExtraError, NotFoundError, StoreError
 from ingest.registry import Registry
@@ -260,6 +262,26 @@ def test_a_job_is_begun_once_whoever_looks(registry: Registry) -> None:
     assert jobs.next() == jobs.get(job.id)
     jobs.finish(job.id, result={})
     assert (jobs.next(), jobs.files(job.id), jobs.unfinished()) == (None, [], set())
+
+
+def test_those_who_open_a_new_database_at_once_make_its_tables_once(
+    open_registry: Open, place: Path | str
+) -> None:
+    together = threading.Barrier(8, timeout=60)  # one who fails frees the others
+
+    def start() -> str:
+        together.wait()
+        registry = open_registry()
+        together.wait()
+        Keys(registry.engine)
+        together.wait()
+        Jobs(registry.engine).add("default", total=1)
+        return registry.index_id
+
+    with ThreadPoolExecutor(8) as pool:
+        indices = [one.result() for one in [pool.submit(start) for _ in range(8)]]
+    assert len(set(indices)) == 1
+    assert Jobs(open_registry().engine).interrupt() == 8
 
 
 def set_version(place: Path | str, version: int) -> None:
