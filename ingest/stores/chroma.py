@@ -224,8 +224,7 @@ class ChromaVectors:
             stored = self._graphs.stored(collection, ids)
         new = [n for n, chunk_id in enumerate(ids) if chunk_id not in stored]
         while new:
-            with self._marked():
-                graph, room = self._graphs.filling(collection)
+            with self._marked(), self._graphs.filling(collection) as (graph, room):
                 some, new = new[:room], new[room:]
                 graph.add(
                     ids=[ids[n] for n in some],
@@ -240,7 +239,7 @@ class ChromaVectors:
         if isinstance(self._place, str):
             return
         try:
-            old = self._graphs.client.get_collection(OLD, embedding_function=None)
+            old = self._graphs.graph(OLD)
         except NotFoundError:
             return
         for page in pages(old, include=["embeddings", "metadatas"]):
@@ -250,7 +249,7 @@ class ChromaVectors:
                 some = [n for n, m in enumerate(about) if m["collection"] == collection]
                 here = {page["ids"][n]: str(about[n]["document_id"]) for n in some}
                 self._store(collection, here, np.asarray(page["embeddings"], np.float32)[some])
-        self._graphs.client.delete_collection(OLD)
+        self._graphs.delete(OLD)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -3,7 +3,9 @@
 import ctypes
 import resource
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +18,9 @@ them vectors that it has not written yet. macOS allows no more."""
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20
 """glibc (malloc.h) raises by itself the size from which memory is the system's again as soon as it
 is freed; graphs that were let go then stay in pieces. 100,000 vectors: 239 MB instead of 163."""
+
+M_PERTURB = -6
+_ZEROED = threading.Lock()
 
 
 def open_client(place: Path | str) -> Any:
@@ -61,6 +66,21 @@ def map_large_blocks() -> None:
     It costs others: PyTorch embeds a twentieth slower with it, OpenVINO does not.
     """
     _glibc("mallopt", M_MMAP_THRESHOLD, LARGE)
+
+
+@contextmanager
+def zeroed_memory() -> Iterator[None]:
+    """Begin a graph in here, one at a time: what it gets of memory holds nothing.
+
+    Chroma writes the room for the first 100 vectors to disk as it got it, that is, with what the
+    process had there before, such as the words of documents that are deleted later on.
+    """
+    with _ZEROED:
+        _glibc("mallopt", M_PERTURB, 0xFF)  # what is handed out is filled with the complement
+        try:
+            yield
+        finally:
+            _glibc("mallopt", M_PERTURB, 0)
 
 
 def give_back_memory() -> None:

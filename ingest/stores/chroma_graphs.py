@@ -9,6 +9,7 @@ server, whose memory is its own, a collection lies in one.
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ingest.stores.chroma_client import (
     give_back_memory,
     map_large_blocks,
     open_client,
+    zeroed_memory,
 )
 from ingest.stores.vectors import number_of, parts_of, store_name
 
@@ -63,11 +65,6 @@ class Graphs:
         self._client = open_client(place)
         self._batch = min(PAGE, int(self._client.get_max_batch_size()))
 
-    @property
-    def client(self) -> Any:
-        """Chroma's client, until the next graph is filled or opened."""
-        return self._client
-
     def listed(self) -> dict[str, tuple[str, str]]:
         """Return model and collection of what the store holds of this index, by Chroma's name."""
         with self._switching:
@@ -80,10 +77,11 @@ class Graphs:
         if not self._read:
             with self._switching:
                 self._read = True
-        return [self._graph(name) for name in self._names_of(collection)]
+        return [self.graph(name) for name in self._names_of(collection)]
 
-    def filling(self, collection: str) -> tuple[Any, int]:
-        """Return the graph that new vectors of a collection go to, and how many fit in one go."""
+    @contextmanager
+    def filling(self, collection: str) -> Iterator[tuple[Any, int]]:
+        """Yield the graph that new vectors of a collection go to, and how many fit in one go."""
         names = self._names_of(collection)
         room = self._room(names)
         if room <= 0:
@@ -98,7 +96,9 @@ class Graphs:
             )
             names = self._names[collection] = [*names, name]
             room = self._room([])
-        return self._graph(names[-1]), min(room, self._batch)
+        graph = self.graph(names[-1])
+        with zeroed_memory() if room == self._most else nullcontext():
+            yield graph, min(room, self._batch)
 
     def holding(self, collection: str, ids: Sequence[str]) -> Iterator[tuple[Any, list[str]]]:
         """Yield each graph that holds some of `ids` with those it holds, a page at a time.
@@ -111,15 +111,14 @@ class Graphs:
             held = self._catalogue.holders(names, ids)
         for name, some in held.items():
             for start in range(0, len(some), self._batch):
-                yield self._graph(name), some[start : start + self._batch]
+                yield self.graph(name), some[start : start + self._batch]
 
     def sweep(self, collection: str, names: Sequence[str]) -> None:
         """Drop those of a folder's graphs `names` that are empty, but for the one to be filled."""
         if self._catalogue is not None:
             held = self._catalogue.sizes(names)
             for name in set(names) - held.keys() - set(self._names_of(collection)[-1:]):
-                self._client.delete_collection(name)
-                self._open.pop(name, None)
+                self.delete(name)
                 self._names[collection] = [n for n in self._names[collection] if n != name]
 
     def stored(self, collection: str, ids: Sequence[str]) -> set[str]:
@@ -140,7 +139,7 @@ class Graphs:
         return {
             chunk_id
             for name in names
-            for page in pages(self._graph(name), include=[])
+            for page in pages(self.graph(name), include=[])
             for chunk_id in page["ids"]
         }
 
@@ -149,20 +148,36 @@ class Graphs:
         names = self._names_of(collection)
         if self._catalogue is not None:
             return sum(self._catalogue.sizes(names).values())
-        return sum(int(self._graph(name).count()) for name in names)
+        return sum(int(self.graph(name).count()) for name in names)
+
+    def graph(self, name: str) -> Any:
+        """Return Chroma's collection of that name, whose graph is in memory from then on."""
+        if name not in self._open:
+            if len(self._open) >= GRAPHS_HELD:
+                self._let_go()
+            graph = self._client.get_collection(name, embedding_function=None)
+            if self._catalogue is not None and self._catalogue.sizes([name]).get(name, 0) <= SYNC:
+                with zeroed_memory():
+                    graph.count()  # one that was never written is begun once more
+            self._open[name] = graph
+        return self._open[name]
+
+    def delete(self, name: str) -> None:
+        """Remove Chroma's collection of that name."""
+        self._client.delete_collection(name)
+        self._open.pop(name, None)
 
     def drop(self, model: str) -> None:
         """Remove all that `model` made."""
         for name, (other, _) in self.listed().items():
             if other == model:
-                self._client.delete_collection(name)
-        self._open.clear()
+                self.delete(name)
         self._names.clear()
 
     def catch_up(self) -> None:
         """Let Chroma take up the writes that it had noted when its process was killed."""
         for name in [found.name for found in self._client.list_collections()]:
-            self._graph(name).count()
+            self.graph(name).count()
 
     def close(self) -> None:
         """Let go of the folder or the connection."""
@@ -178,14 +193,6 @@ class Graphs:
             self._names[collection] = found
         return self._names[collection]
 
-    def _graph(self, name: str) -> Any:
-        """Return Chroma's collection of that name, whose graph is in memory from then on."""
-        if name not in self._open:
-            if len(self._open) >= GRAPHS_HELD:
-                self._let_go()
-            self._open[name] = self._client.get_collection(name, embedding_function=None)
-        return self._open[name]
-
     def _room(self, names: Sequence[str]) -> int:
         """Return how many vectors the last of `names` takes, or an empty graph if there is none."""
         if self._catalogue is None:
@@ -194,7 +201,7 @@ class Graphs:
 
     def _write_out(self, name: str) -> None:
         """Make changes that change nothing, as many as it takes for Chroma to write a graph."""
-        graph = self._graph(name)
+        graph = self.graph(name)
         some = graph.get(limit=SYNC, include=["metadatas"])
         graph.update(ids=some["ids"], metadatas=some["metadatas"])
 

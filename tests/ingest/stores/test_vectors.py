@@ -375,6 +375,60 @@ def test_many_graphs_are_searched_where_a_process_may_open_few_files(tmp_path: P
     assert done.returncode == 0, done.stderr
 
 
+SPILLED = """
+import ctypes, sys, threading
+from pathlib import Path
+import numpy as np
+from ingest.document import Chunk
+from ingest.stores.chroma import ChromaVectors
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+together = threading.Barrier(8)
+
+def leave():
+    # Chroma's threads get the memory of those that have ended.
+    together.wait()
+    for size in (400, 20_000, 200_000, 2_000_000):
+        blocks = [libc.malloc(size) for _ in range(20)]
+        for block in blocks:
+            ctypes.memmove(block, b"quokkamarble " * (size // 13), size // 13 * 13)
+        wall = libc.malloc(100)
+        for block in blocks:
+            libc.free(block)
+    together.wait()
+
+def leave_everywhere():
+    threads = [threading.Thread(target=leave) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+place, wide = Path(sys.argv[1]), int(sys.argv[2])
+rows = np.eye(2, wide, dtype=np.float32)
+chunks = [Chunk(f"c{n}", "d", "c", "s", "T", (), None, 0, 1, "x", 0) for n in range(2)]
+libc.mallopt(-3, 1 << 25)  # as in a process that has freed large blocks
+for some in ([], chunks[:1], chunks):
+    leave_everywhere()
+    store = ChromaVectors(place)
+    if some:
+        store.add(some, rows[: len(some)])
+    store.search(rows[0], collection="c", limit=1)
+    store.close()
+    for path in place.rglob("*.bin"):
+        assert b"quokka" not in path.read_bytes(), path
+assert len(list(place.rglob("*.bin"))) == 4
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's memory")
+@pytest.mark.parametrize("wide", [32, 384])
+def test_what_the_process_had_in_memory_stays_out_of_the_folder(tmp_path: Path, wide: int) -> None:
+    command = [sys.executable, "-c", SPILLED, str(tmp_path / "v"), str(wide)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_folder_whose_table_is_gone_is_named(tmp_path: Path) -> None:
     store = ChromaVectors(tmp_path / "v")
     store.add([chunk("a")], unit([1, 0]))
