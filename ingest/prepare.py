@@ -17,9 +17,9 @@ from ingest.tally import Outcome
 BATCH_CHUNKS = 512
 """Chunks embedded in one go. Sorted by length they fill their batches well, and the vector store
 likes them in bulk; it is a few seconds of work, which is what an interruption may lose."""
-FIRST_CHUNKS = 64
-"""Chunks of the first batch; each next one has twice as many, so that the first files are through
-in half a second and not in three."""
+FIRST_CHUNKS = 16
+"""Chunks of the first batch, as many as the model takes in one go; each next one has twice as many.
+So the model begins as soon as a dozen files are read, and they are through in half a second."""
 BATCHES_AHEAD = 2
 """One is embedded while the one before it is stored."""
 FILES_AHEAD = 4

@@ -33,7 +33,10 @@ def token_count(tokenize: Callable[[str], Sequence[Any]]) -> CountTokens:
     kept = functools.lru_cache(REMEMBERED)(count)
 
     def summed(text: str) -> int:
-        return sum((kept if len(word) <= LONGEST else count)(word) for word in BREAK.split(text))
+        words = BREAK.split(text)
+        if max(map(len, words)) <= LONGEST:
+            return sum(map(kept, words))
+        return sum((kept if len(word) <= LONGEST else count)(word) for word in words)
 
     of_text = summed if count(PROBE) == summed(PROBE) else count
     return lambda texts: [of_text(text) for text in texts]

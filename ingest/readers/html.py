@@ -2,15 +2,15 @@
 
 import re
 import warnings
-
-from bs4 import BeautifulSoup
-from bs4.dammit import EncodingDetector
-from bs4.element import NavigableString, Tag
+from typing import TYPE_CHECKING
 
 from ingest.document import Reading
 from ingest.readers.job import Job
 from ingest.readers.outline import Outline, table_lines
 from ingest.readers.text import BOMS, text_of
+
+if TYPE_CHECKING:
+    from bs4.element import Tag
 
 FURNITURE = ["script", "style", "noscript", "template", "nav", "footer", "aside", "form", "svg"]
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
@@ -24,6 +24,8 @@ META = {
 
 def read_html(content: bytes, name: str, job: Job) -> Reading:
     """Read HTML. The title is the first `h1`, else the `title` element, else `name`."""
+    from bs4 import BeautifulSoup  # a third of what a reading process would load as it starts
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it looks like XML, or like a file's name
         page = BeautifulSoup(_text(content), "html.parser")
@@ -42,6 +44,8 @@ def read_html(content: bytes, name: str, job: Job) -> Reading:
 
 def _text(content: bytes) -> str:
     """Return the page's text in the encoding that it declares; a byte-order mark goes before."""
+    from bs4.dammit import EncodingDetector
+
     declared = EncodingDetector.find_declared_encoding(content, is_html=True)
     if declared and not content.startswith(tuple(mark for mark, _ in BOMS)):
         try:
@@ -51,7 +55,7 @@ def _text(content: bytes) -> str:
     return text_of(content)
 
 
-def _holders(body: Tag) -> set[int]:
+def _holders(body: "Tag") -> set[int]:
     """Return the ids of the elements that hold a block: found once, not once a level."""
     holders: set[int] = set()
     for tag in body.find_all(STRUCTURE):
@@ -62,7 +66,9 @@ def _holders(body: Tag) -> set[int]:
     return holders
 
 
-def _walk(parent: Tag, outline: Outline, holders: set[int]) -> None:
+def _walk(parent: "Tag", outline: Outline, holders: set[int]) -> None:
+    from bs4.element import NavigableString, Tag
+
     loose: list[str] = []
     for child in parent.children:
         if isinstance(child, Tag) and (child.name in STRUCTURE or id(child) in holders):
@@ -76,7 +82,7 @@ def _walk(parent: Tag, outline: Outline, holders: set[int]) -> None:
     outline.paragraph(" ".join(" ".join(loose).split()))
 
 
-def _block(tag: Tag, outline: Outline, holders: set[int]) -> None:
+def _block(tag: "Tag", outline: Outline, holders: set[int]) -> None:
     if tag.name in HEADINGS:
         outline.heading(int(tag.name[1]), tag.get_text(" ", strip=True))
     elif tag.name == "table":
@@ -90,7 +96,7 @@ def _block(tag: Tag, outline: Outline, holders: set[int]) -> None:
         _walk(tag, outline, holders)
 
 
-def _table(tag: Tag, outline: Outline, holders: set[int]) -> None:
+def _table(tag: "Tag", outline: Outline, holders: set[int]) -> None:
     """Add a table's rows. One that holds headings or tables lays out the page: walk through it."""
     if tag.find([*HEADINGS, "table"]) is not None:
         for cell in tag.find_all(["td", "th", "caption"]):

@@ -2,17 +2,17 @@
 
 import functools
 import re
-from typing import Any
-
-import yaml
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from typing import TYPE_CHECKING, Any
 
 from ingest.document import Reading
 from ingest.readers.html import read_html
 from ingest.readers.job import Job
 from ingest.readers.outline import Outline, table_lines
 from ingest.readers.text import text_of
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 FRONT = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 SIMPLE = re.compile(r"^(?P<key>[A-Za-z][\w -]*):[ \t]+(?P<value>\S.*)$", re.MULTILINE)
@@ -51,15 +51,19 @@ def read_markdown(content: bytes, name: str, job: Job) -> Reading:
 
 
 @functools.cache
-def _parser() -> MarkdownIt:
+def _parser() -> "MarkdownIt":
     """Return the one parser: making it takes longer than a short file, and it keeps nothing."""
+    from markdown_it import MarkdownIt
+
     return MarkdownIt("commonmark").enable("table")
 
 
 def _front_matter(text: str) -> dict[str, str]:
     """Return the keys in lower case; lists become `a, b`. Broken YAML is read line by line."""
+    import yaml
+
     try:
-        found = yaml.load(text, _NoAliases)
+        found = yaml.load(text, _loader())
     except (yaml.YAMLError, ValueError, RecursionError):
         found = {line["key"]: line["value"] for line in SIMPLE.finditer(text)}
     if not isinstance(found, dict):
@@ -67,13 +71,18 @@ def _front_matter(text: str) -> dict[str, str]:
     return {str(key).lower(): _value(value) for key, value in found.items() if value is not None}
 
 
-class _NoAliases(yaml.SafeLoader):  # type: ignore[misc]  # comes without types
-    """Safe YAML without `*alias`, by which a few lines can grow to gigabytes."""
+@functools.cache
+def _loader() -> Any:
+    """Return safe YAML without `*alias`, by which a few lines can grow to gigabytes."""
+    import yaml
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)
+    class NoAliases(yaml.SafeLoader):  # type: ignore[misc]  # comes without types
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases are not read")
+            return super().compose_node(parent, index)
+
+    return NoAliases
 
 
 def _value(value: Any) -> str:
@@ -84,7 +93,7 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _plain(token: Token) -> str:
+def _plain(token: "Token") -> str:
     """Return the inline text without its markup."""
     parts = []
     for child in token.children or []:
@@ -97,16 +106,16 @@ def _plain(token: Token) -> str:
     return "".join(parts).strip()
 
 
-def _bullet(tokens: list[Token], position: int) -> str:
+def _bullet(tokens: "list[Token]", position: int) -> str:
     is_item = position >= 2 and tokens[position - 2].type == "list_item_open"
     return "- " if is_item else ""
 
 
-def _closing(tokens: list[Token], start: int, kind: str) -> int:
+def _closing(tokens: "list[Token]", start: int, kind: str) -> int:
     return next(i for i in range(start, len(tokens)) if tokens[i].type == kind)
 
 
-def _rows(tokens: list[Token]) -> list[list[str]]:
+def _rows(tokens: "list[Token]") -> list[list[str]]:
     rows: list[list[str]] = []
     for token in tokens:
         if token.type == "tr_open":
