@@ -1,13 +1,12 @@
 """Readers in worker processes: a file that takes too long or too much costs itself, nobody else."""
 
-import contextlib
 import json
 import os
-import queue
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -26,6 +25,9 @@ START = (
     "from ingest.sandbox import serve; serve()"
 )
 START_TIMEOUT_S = 60.0
+WAITED_S = 1.0
+"""One worker more is started each time that callers have waited so long, all in all. Starting one
+costs as much as reading 500 short files; where the embedding is what takes time, one will do."""
 NICE = 5
 """Readers give way to whoever answers questions."""
 SMALLEST_FACTOR = 3  # a file's bytes arrive in two copies, and become a text
@@ -35,8 +37,8 @@ class Reader:
     """A pool of processes that read files, each within a limit of time and memory.
 
     `read` may be called from several threads: each call takes a worker, so as many files are read
-    at once as there are workers. Workers start at the first need. One that had to be ended, or
-    that died, is replaced by a new one.
+    at once as there are workers. The first starts at the first need, each further one when reading
+    has fallen behind. One that had to be ended, or that died, is replaced by a new one.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Reader:
         """Start nothing yet.
 
         Args:
-            workers: files read at the same time.
+            workers: most files read at the same time.
             timeout_s: longest time for one file; a scanned page that was recognised starts it anew.
             memory_mb: most memory of one worker, its own 25 to 135 MB and the file included.
             limits: pages, unpacked bytes and depth of one file.
@@ -58,10 +60,11 @@ class Reader:
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
         self._limits = limits or Limits()
-        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
-        for _ in range(workers):
-            self._idle.put(None)
         self._workers = workers
+        self._changed = threading.Condition()
+        self._idle: list[_Worker] = []
+        self._started = 0
+        self._waited_s = 0.0
         self._closed = False
         # One that nobody closed ends its workers when nothing refers to it any more.
         weakref.finalize(self, _end_all, self._idle)
@@ -76,21 +79,16 @@ class Reader:
             OverLimitError: it would take longer or more memory than is allowed.
         """
         refuse_unprintable(source)
-        worker = self._idle.get()
+        worker = self._take()
         try:
-            if self._closed:
-                raise RuntimeError("The reader is closed.")
-            if worker is None or not worker.alive():
-                worker = _Worker(self._memory_mb, self._limits)
             kind, reading = worker.read(content, source, self._timeout_s)
         except BaseException as error:
             # What a worker says of a file leaves it fit for the next one; all else does not.
-            if worker is not None and not (isinstance(error, DocumentError) and worker.alive()):
+            if not (isinstance(error, DocumentError) and worker.alive()):
                 worker.end()
-                worker = None
             raise
         finally:
-            self._idle.put(worker)
+            self._give(worker)
         return document_of(
             kind,
             reading,
@@ -103,13 +101,47 @@ class Reader:
 
     def close(self) -> None:
         """End the workers, after the files that they are reading. Further reads are refused."""
-        self._closed = True
-        for _ in range(self._workers):
-            worker = self._idle.get()
-            if worker is not None:
-                worker.end()
-        for _ in range(self._workers):
-            self._idle.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: len(self._idle) == self._started)
+            self._started = 0
+            _end_all(self._idle)
+
+    def _take(self) -> "_Worker":
+        """Return a worker that is idle, or a new one if there may be one more."""
+        with self._changed:
+            while not self._closed:
+                if self._idle:
+                    worker = self._idle.pop()
+                    if worker.alive():
+                        return worker
+                    worker.end()
+                    self._started -= 1
+                behind = self._started == 0 or self._waited_s >= WAITED_S
+                if behind and self._started < self._workers:
+                    self._started += 1
+                    self._waited_s = 0.0
+                    break
+                began = time.monotonic()
+                self._changed.wait(WAITED_S)
+                self._waited_s += time.monotonic() - began
+            else:
+                raise RuntimeError("The reader is closed.")
+        try:
+            return _Worker(self._memory_mb, self._limits)
+        except BaseException:
+            self._give(None)
+            raise
+
+    def _give(self, worker: "_Worker | None") -> None:
+        """Take back a worker; one that is no more makes room for another."""
+        with self._changed:
+            if worker is not None and worker.alive():
+                self._idle.append(worker)
+            else:
+                self._started -= 1
+            self._changed.notify()
 
     def __enter__(self) -> Self:
         return self
@@ -123,12 +155,9 @@ class Reader:
         self.close()
 
 
-def _end_all(idle: "queue.LifoQueue[_Worker | None]") -> None:
-    with contextlib.suppress(queue.Empty):
-        while True:
-            worker = idle.get_nowait()
-            if worker is not None:
-                worker.end()
+def _end_all(idle: "list[_Worker]") -> None:
+    while idle:
+        idle.pop().end()
 
 
 class _Worker:

@@ -72,9 +72,7 @@ def test_a_file_that_needs_too_much_memory_is_refused() -> None:
 def test_a_worker_that_died_is_replaced(reader: Reader) -> None:
     with Reader(workers=1) as lone:
         read(lone, MARKDOWN)
-        worker = lone._idle.get()
-        assert worker is not None
-        lone._idle.put(worker)
+        [worker] = lone._idle
         os.kill(worker._process.pid, signal.SIGKILL)
         worker._process.wait()
         assert read(lone, MARKDOWN).title == "Pump"
@@ -83,9 +81,7 @@ def test_a_worker_that_died_is_replaced(reader: Reader) -> None:
 def test_a_worker_that_dies_over_a_file_is_that_files_error() -> None:
     with Reader(workers=1) as lone:
         read(lone, MARKDOWN)
-        worker = lone._idle.get()
-        assert worker is not None
-        lone._idle.put(worker)
+        [worker] = lone._idle
         killer = threading.Thread(target=kill_at_work, args=[worker._process.pid])
         killer.start()
         with pytest.raises(DocumentError, match="parser crashed"):
@@ -110,6 +106,28 @@ def test_files_are_read_from_several_threads_each_its_own(reader: Reader) -> Non
     assert [document.text for document in documents] == [f"Text {n}." for n in range(60)]
 
 
+def test_a_second_process_starts_once_reading_has_fallen_behind() -> None:
+    rows = [["Part", "Price"], *([f"Seal {n}", n] for n in range(3000))]
+    large = workbook({"S": rows})
+    with Reader(workers=2) as reader, ThreadPoolExecutor(2) as threads:
+        read(reader, MARKDOWN)
+        list(threads.map(lambda _: read(reader, MARKDOWN), range(20)))
+        assert len(reader._idle) == 1
+        list(threads.map(lambda _: read(reader, large, "a.xlsx"), range(20)))
+        assert len(reader._idle) == 2
+
+
+def test_readers_that_wait_are_refused_when_it_closes() -> None:
+    reader = Reader(workers=1, timeout_s=3)
+    read(reader, MARKDOWN)
+    with ThreadPoolExecutor(3) as threads:
+        waiting = [threads.submit(read, reader, SLOW) for _ in range(3)]
+        time.sleep(1)
+        reader.close()
+        errors = {type(one.exception()) for one in waiting}
+    assert errors == {OverLimitError, RuntimeError}
+
+
 def test_a_pdf_of_too_many_pages_and_a_bomb_are_refused_within_their_limits() -> None:
     with Reader(workers=1, limits=Limits(pages=10)) as reader:
         with pytest.raises(OverLimitError, match="It has 11 pages; at most 10"):
@@ -127,9 +145,7 @@ def test_a_sheet_that_claims_a_million_empty_rows_is_read_quickly(reader: Reader
 def test_a_closed_reader_has_no_processes_left() -> None:
     reader = Reader(workers=1)
     read(reader, MARKDOWN)
-    worker = reader._idle.get()
-    assert worker is not None
-    reader._idle.put(worker)
+    [worker] = reader._idle
     reader.close()
     assert not worker.alive()
     with pytest.raises(RuntimeError, match="closed"):
