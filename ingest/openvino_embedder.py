@@ -153,7 +153,12 @@ def _load(folder: Path, precision: str) -> Loaded:
     compiled = core.compile_model(
         core.read_model(folder / "model.xml"),
         "CPU",
-        {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"},
+        {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            # A thread bound to its processor waits for whatever else runs there, the others for it.
+            "ENABLE_CPU_PINNING": False,
+        },
     )
     tokenizer, counter = (
         tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")) for _ in range(2)
