@@ -81,10 +81,11 @@ class Reader:
         refuse_unprintable(source)
         worker = self._take()
         try:
+            worker = worker or _Worker(self._memory_mb, self._limits)
             kind, reading = worker.read(content, source, self._timeout_s)
         except BaseException as error:
             # What a worker says of a file leaves it fit for the next one; all else does not.
-            if not (isinstance(error, DocumentError) and worker.alive()):
+            if worker is not None and not (isinstance(error, DocumentError) and worker.alive()):
                 worker.end()
             raise
         finally:
@@ -108,8 +109,8 @@ class Reader:
             self._started = 0
             _end_all(self._idle)
 
-    def _take(self) -> "_Worker":
-        """Return a worker that is idle, or a new one if there may be one more."""
+    def _take(self) -> "_Worker | None":
+        """Return a worker that is idle, or None where there may be one more."""
         with self._changed:
             while not self._closed:
                 if self._idle:
@@ -122,17 +123,11 @@ class Reader:
                 if behind and self._started < self._workers:
                     self._started += 1
                     self._waited_s = 0.0
-                    break
+                    return None
                 began = time.monotonic()
                 self._changed.wait(WAITED_S)
                 self._waited_s += time.monotonic() - began
-            else:
-                raise RuntimeError("The reader is closed.")
-        try:
-            return _Worker(self._memory_mb, self._limits)
-        except BaseException:
-            self._give(None)
-            raise
+            raise RuntimeError("The reader is closed.")
 
     def _give(self, worker: "_Worker | None") -> None:
         """Take back a worker; one that is no more makes room for another."""

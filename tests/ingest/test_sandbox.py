@@ -122,7 +122,8 @@ def test_readers_that_wait_are_refused_when_it_closes() -> None:
     read(reader, MARKDOWN)
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(read, reader, SLOW) for _ in range(3)]
-        time.sleep(1)
+        while reader._idle:  # until one of them reads
+            time.sleep(0.01)
         reader.close()
         errors = {type(one.exception()) for one in waiting}
     assert errors == {OverLimitError, RuntimeError}
