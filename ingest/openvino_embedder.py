@@ -8,10 +8,12 @@ import hashlib
 import json
 import logging
 import os
+import queue
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,9 +27,9 @@ from ingest.errors import ConfigError
 from ingest.model_file import cache_folder
 
 log = logging.getLogger(__name__)
-BATCH_TOKENS = 2048
-"""Padding included: 16 chunks of 128 tokens, or 256 questions of 8. Twice as many are no quicker,
-and half as many are slower by a twentieth."""
+BATCH_TOKENS = {"f32": 384, "bf16": 1024}
+"""By precision, padding included: three chunks of 128 tokens, or 48 questions of 8. What a layer
+hands on stays in the cache of its processor then (`docs/design/ingestion.md`)."""
 STEP = 8
 """Lengths are padded to multiples of this, so that kernels made for one shape serve many."""
 Choice = Literal["auto", "torch", "openvino"]
@@ -60,9 +62,8 @@ class ConversionError(Exception):
 
 
 class Loaded(NamedTuple):
-    """A converted model in memory."""
+    """What a converted model needs to know of texts."""
 
-    compiled: Any
     inputs: Sequence[str]
     tokenizer: Any
     """Cuts at `max_tokens`."""
@@ -86,6 +87,7 @@ class OpenVinoEmbedder:
         self.backend = f"openvino-{self._precision}"
         self._loading = threading.Lock()
         self._loaded: Loaded | None = None
+        self._compiled: dict[str, Any] = {}
 
     @property
     def max_tokens(self) -> int:
@@ -94,19 +96,18 @@ class OpenVinoEmbedder:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one row a text: shape (len(texts), dimension), float32, L2 norm 1."""
+        if not texts:
+            return np.empty((0, 0), dtype=np.float32)
         model = self._model
         encoded = model.tokenizer.encode_batch_fast(list(texts))
-        request = model.compiled.create_infer_request()
-        rows: NDArray[np.float32] | None = None
-        # One after the other: OpenVINO's own queue calls back into Python, and a model that is let
-        # go while its thread still waits for Python's lock waits for that thread, for ever.
-        for places in _batches([len(one.ids) for one in encoded]):
-            out = request.infer(_padded([encoded[n] for n in places], model))[0]
-            if rows is None:
-                rows = np.empty((len(texts), out.shape[1]), dtype=np.float32)
+        batches = list(_batches([len(one.ids) for one in encoded], BATCH_TOKENS[self._precision]))
+        fed = (_padded([encoded[n] for n in places], model) for places in batches)
+        # One question is soonest done by all threads, many batches by one or two threads each.
+        compiled = self._compiled_for("LATENCY" if len(batches) == 1 else "THROUGHPUT")
+        outs = _side_by_side(compiled, fed)
+        rows = np.empty((len(texts), outs[0].shape[1]), dtype=np.float32)
+        for places, out in zip(batches, outs, strict=True):
             rows[places] = out
-        if rows is None:
-            return np.empty((0, 0), dtype=np.float32)
         unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit
 
@@ -140,26 +141,21 @@ class OpenVinoEmbedder:
     def _model(self) -> Loaded:
         with self._loading:
             if self._loaded is None:
-                self._loaded = _load(self.convert(), self._precision)
+                self._loaded = _load(self.convert())
             return self._loaded
 
+    def _compiled_for(self, hint: str) -> Any:
+        """Return the model as OpenVINO runs it, made at the first need of each `hint`."""
+        with self._loading:
+            if hint not in self._compiled:
+                self._compiled[hint] = _compiled(self.convert(), self._precision, hint)
+            return self._compiled[hint]
 
-def _load(folder: Path, precision: str) -> Loaded:
-    import openvino
+
+def _load(folder: Path) -> Loaded:
     import tokenizers
 
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    core = openvino.Core()
-    compiled = core.compile_model(
-        core.read_model(folder / "model.xml"),
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": precision,
-            "PERFORMANCE_HINT": "LATENCY",
-            # A thread bound to its processor waits for whatever else runs there, the others for it.
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
     tokenizer, counter = (
         tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")) for _ in range(2)
     )
@@ -167,9 +163,48 @@ def _load(folder: Path, precision: str) -> Loaded:
         one.no_padding()
         one.no_truncation()
     tokenizer.enable_truncation(facts["max_tokens"])
-    return Loaded(
-        compiled, facts["inputs"], tokenizer, counter, facts["max_tokens"], facts["pad_id"]
+    return Loaded(facts["inputs"], tokenizer, counter, facts["max_tokens"], facts["pad_id"])
+
+
+def _compiled(folder: Path, precision: str, hint: str) -> Any:
+    import openvino
+
+    core = openvino.Core()
+    return core.compile_model(
+        core.read_model(folder / "model.xml"),
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": hint,
+            # A thread bound to its processor waits for whatever else runs there, the others for it.
+            "ENABLE_CPU_PINNING": False,
+        },
     )
+
+
+def _side_by_side(compiled: Any, fed: Iterable[dict[str, NDArray[np.int64]]]) -> list[Any]:
+    """Return what the model makes of each batch, as many at once as it has streams.
+
+    In threads of ours: OpenVINO's own queue calls back into Python, and a model that is let go
+    while its thread still waits for Python's lock waits for that thread, for ever.
+    """
+    streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for _ in range(streams):
+        idle.put(compiled.create_infer_request())
+
+    def infer(batch: dict[str, NDArray[np.int64]]) -> Any:
+        request = idle.get()
+        try:
+            return request.infer(batch)[0]
+        finally:
+            idle.put(request)
+
+    first, *others = fed
+    if not others:
+        return [infer(first)]
+    with ThreadPoolExecutor(streams) as pool:
+        return list(pool.map(infer, (first, *others)))
 
 
 def _convert(source: Path, target: Path) -> None:
@@ -230,14 +265,14 @@ def _traced(module: Any, example: tuple[Any, ...]) -> Any:
     return pytorch.convert(loaded)
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield places of texts that are run together: of like length, longest first.
+def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yield places of texts that are run together, about `most` tokens: longest texts first.
 
     All batches are about as large, since a small one at the end would take more than its share.
     """
     order = sorted(range(len(lengths)), key=lambda n: -lengths[n])
     total = sum(map(_padded_length, lengths))
-    tokens = total / max(1, round(total / BATCH_TOKENS))
+    tokens = total / max(1, round(total / most))
     batch: list[int] = []
     for place in order:
         batch.append(place)
