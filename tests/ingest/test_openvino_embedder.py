@@ -1,5 +1,6 @@
 """The backends on the real model: each gives the vectors that sentence-transformers gives."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,19 @@ def test_a_vector_does_not_depend_on_the_texts_beside_it() -> None:
     embedder = OpenVinoEmbedder(NAME, resolve(NAME))
     alone = np.concatenate([embedder.embed([text]) for text in TEXTS[:6]])
     assert (alone * embedder.embed(TEXTS)[:6]).sum(axis=1).min() > 0.9999
+
+
+def test_callers_at_the_same_time_get_the_vectors_of_their_own_texts() -> None:
+    embedder = OpenVinoEmbedder(NAME, resolve(NAME))
+    parts = [TEXTS[4:44], TEXTS[44:], TEXTS[:1], TEXTS[1:2]]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        found = list(pool.map(embedder.embed, parts))
+    for part, rows in zip(parts, found, strict=True):
+        assert (rows * embedder.embed(part)).sum(axis=1).min() > 0.9999
+
+
+def test_no_text_has_no_vector() -> None:
+    assert OpenVinoEmbedder(NAME, resolve(NAME)).embed([]).shape == (0, 0)
 
 
 def test_tokens_are_the_models_own_and_never_cut() -> None:
