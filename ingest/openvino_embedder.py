@@ -12,7 +12,7 @@ import queue
 import shutil
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -29,7 +29,8 @@ from ingest.model_file import cache_folder
 log = logging.getLogger(__name__)
 BATCH_TOKENS = {"f32": 384, "bf16": 1024}
 """By precision, padding included: three chunks of 128 tokens, or 48 questions of 8. What a layer
-hands on stays in the cache of its processor then (`docs/design/ingestion.md`)."""
+hands on stays in the cache of its processor then (`docs/log.md`); bf16 has half the bytes, and was
+not measured."""
 STEP = 8
 """Lengths are padded to multiples of this, so that kernels made for one shape serve many."""
 Choice = Literal["auto", "torch", "openvino"]
@@ -62,7 +63,7 @@ class ConversionError(Exception):
 
 
 class Loaded(NamedTuple):
-    """What a converted model needs to know of texts."""
+    """What turns texts into the inputs of a converted model."""
 
     inputs: Sequence[str]
     tokenizer: Any
@@ -101,10 +102,11 @@ class OpenVinoEmbedder:
         model = self._model
         encoded = model.tokenizer.encode_batch_fast(list(texts))
         batches = list(_batches([len(one.ids) for one in encoded], BATCH_TOKENS[self._precision]))
-        fed = (_padded([encoded[n] for n in places], model) for places in batches)
         # One question is soonest done by all threads, many batches by one or two threads each.
         compiled = self._compiled_for("LATENCY" if len(batches) == 1 else "THROUGHPUT")
-        outs = _side_by_side(compiled, fed)
+        outs = _side_by_side(
+            compiled, batches, lambda places: _padded([encoded[n] for n in places], model)
+        )
         rows = np.empty((len(texts), outs[0].shape[1]), dtype=np.float32)
         for places, out in zip(batches, outs, strict=True):
             rows[places] = out
@@ -148,7 +150,7 @@ class OpenVinoEmbedder:
         """Return the model as OpenVINO runs it, made at the first need of each `hint`."""
         with self._loading:
             if hint not in self._compiled:
-                self._compiled[hint] = _compiled(self.convert(), self._precision, hint)
+                self._compiled[hint] = _compile(self.convert(), self._precision, hint)
             return self._compiled[hint]
 
 
@@ -166,7 +168,7 @@ def _load(folder: Path) -> Loaded:
     return Loaded(facts["inputs"], tokenizer, counter, facts["max_tokens"], facts["pad_id"])
 
 
-def _compiled(folder: Path, precision: str, hint: str) -> Any:
+def _compile(folder: Path, precision: str, hint: str) -> Any:
     import openvino
 
     core = openvino.Core()
@@ -182,7 +184,11 @@ def _compiled(folder: Path, precision: str, hint: str) -> Any:
     )
 
 
-def _side_by_side(compiled: Any, fed: Iterable[dict[str, NDArray[np.int64]]]) -> list[Any]:
+def _side_by_side(
+    compiled: Any,
+    batches: Sequence[list[int]],
+    feed: Callable[[list[int]], dict[str, NDArray[np.int64]]],
+) -> list[Any]:
     """Return what the model makes of each batch, as many at once as it has streams.
 
     In threads of ours: OpenVINO's own queue calls back into Python, and a model that is let go
@@ -190,21 +196,21 @@ def _side_by_side(compiled: Any, fed: Iterable[dict[str, NDArray[np.int64]]]) ->
     """
     streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
     idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for _ in range(streams):
+    crew = min(streams, len(batches))
+    for _ in range(crew):
         idle.put(compiled.create_infer_request())
 
-    def infer(batch: dict[str, NDArray[np.int64]]) -> Any:
+    def infer(places: list[int]) -> Any:
         request = idle.get()
         try:
-            return request.infer(batch)[0]
+            return request.infer(feed(places))[0]
         finally:
             idle.put(request)
 
-    first, *others = fed
-    if not others:
-        return [infer(first)]
-    with ThreadPoolExecutor(streams) as pool:
-        return list(pool.map(infer, (first, *others)))
+    if crew == 1:
+        return [infer(places) for places in batches]
+    with ThreadPoolExecutor(crew) as pool:
+        return list(pool.map(infer, batches))
 
 
 def _convert(source: Path, target: Path) -> None:

@@ -122,7 +122,9 @@ def test_readers_that_wait_are_refused_when_it_closes() -> None:
     read(reader, MARKDOWN)
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(read, reader, SLOW) for _ in range(3)]
+        soon = time.monotonic() + 60
         while reader._idle:  # until one of them reads
+            assert time.monotonic() < soon
             time.sleep(0.01)
         reader.close()
         errors = {type(one.exception()) for one in waiting}
