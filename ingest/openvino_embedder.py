@@ -172,8 +172,11 @@ def _compile(folder: Path, precision: str, hint: str) -> Any:
     import openvino
 
     core = openvino.Core()
+    model = core.read_model(folder / "model.xml")
+    if precision == "f32" and not _has_avx512():
+        write_out_gelu(model)
     return core.compile_model(
-        core.read_model(folder / "model.xml"),
+        model,
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": precision,
@@ -182,6 +185,32 @@ def _compile(folder: Path, precision: str, hint: str) -> Any:
             "ENABLE_CPU_PINNING": False,
         },
     )
+
+
+def write_out_gelu(model: Any) -> None:
+    """Replace GELU(x) = x (1 + erf(x / sqrt 2)) / 2 by the same in single steps.
+
+    OpenVINO computes a GELU that it recognises together with the matrix product before it, and on
+    AVX2 the kernel that can do both is slower than its other one and the steps (`docs/log.md`).
+    """
+    import openvino.opset13 as op
+
+    for gelu in model.get_ordered_ops():
+        if gelu.get_type_name() != "Gelu" or gelu.get_attributes()["approximation_mode"] != "ERF":
+            continue
+        x = gelu.input_value(0)
+        half, root = (op.constant(one, x.get_element_type()) for one in (0.5, 0.5**0.5))
+        targets = list(gelu.output(0).get_target_inputs())
+        # Not x times a sum: that would be recognised again.
+        written = op.multiply(op.add(x, op.multiply(op.erf(op.multiply(x, root)), x)), half)
+        for target in targets:
+            target.replace_source_output(written.output(0))
+    model.validate_nodes_and_infer_types()
+
+
+def _has_avx512() -> bool:
+    found: list[str] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    return not {"X86_V4", "AVX512F"}.isdisjoint(found)  # as NumPy calls it, from 2.4 and before
 
 
 def _side_by_side(

@@ -11,7 +11,7 @@ from ingest.embed import SentenceTransformerEmbedder
 from ingest.errors import ConfigError
 from ingest.index import LIKE
 from ingest.model_file import resolve
-from ingest.openvino_embedder import OpenVinoEmbedder, choose_embedder
+from ingest.openvino_embedder import OpenVinoEmbedder, choose_embedder, write_out_gelu
 
 pytestmark = pytest.mark.model
 pytest.importorskip("openvino")
@@ -71,6 +71,25 @@ def test_tokens_are_the_models_own_and_never_cut() -> None:
     for text in TEXTS[:4]:
         assert ours.tokenize(text) == theirs.tokenize(text)
     assert len(ours.tokenize(TEXTS[3])) > 1000
+
+
+@pytest.mark.parametrize(("mode", "left"), [("erf", 0), ("tanh", 1)])
+def test_a_gelu_written_out_gives_what_it_gave_and_an_approximate_one_is_left(
+    mode: str, left: int
+) -> None:
+    import openvino
+    import openvino.opset13 as op
+
+    x = op.parameter([-1], np.float32)
+    model = openvino.Model([op.gelu(x, mode)], [x])
+    values = np.linspace(-20, 20, 4001, dtype=np.float32)
+    run = {"INFERENCE_PRECISION_HINT": "f32"}
+    before = openvino.Core().compile_model(model, "CPU", run)(values)[0]
+    write_out_gelu(model)
+    assert [one.get_type_name() for one in model.get_ops()].count("Gelu") == left
+    after = openvino.Core().compile_model(model, "CPU", run)(values)[0]
+    assert np.ptp(before) > 19
+    assert after == pytest.approx(before, abs=1e-6, rel=1e-6)
 
 
 def test_a_model_that_cannot_be_converted_is_left_to_torch_or_refused(
