@@ -1,5 +1,7 @@
 """Bytes become a document: the reader is chosen by what the bytes are, not by the name."""
 
+import functools
+import importlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,42 +11,30 @@ from ingest.document import Block, Document, Reading, document_of
 from ingest.errors import DocumentError, OverLimitError
 from ingest.kind import kind_of
 from ingest.path import refuse_unprintable
-from ingest.readers.archive import read_archive
-from ingest.readers.delimited import read_delimited
-from ingest.readers.docx import read_docx
-from ingest.readers.epub import read_epub
-from ingest.readers.html import read_html
 from ingest.readers.job import Job, Limits
-from ingest.readers.json import read_json
-from ingest.readers.mail import read_eml, read_msg
-from ingest.readers.markdown import read_markdown
-from ingest.readers.pdf import read_pdf
-from ingest.readers.pptx import read_pptx
-from ingest.readers.rst import read_rst
-from ingest.readers.source_code import read_source_code
-from ingest.readers.text import read_text
-from ingest.readers.xlsx import read_xlsx
 from ingest.supersedes import superseded_by
 
-READERS: dict[str, Callable[[bytes, str, Job], Reading]] = {
-    "archive": read_archive,
-    "code": read_source_code,
-    "csv": read_delimited,
-    "docx": read_docx,
-    "eml": read_eml,
-    "epub": read_epub,
-    "html": read_html,
-    "json": read_json,
-    "jsonl": read_json,
-    "md": read_markdown,
-    "msg": read_msg,
-    "pdf": read_pdf,
-    "pptx": read_pptx,
-    "rst": read_rst,
-    "tsv": read_delimited,
-    "txt": read_text,
-    "xlsx": read_xlsx,
+READERS = {
+    "archive": "archive.read_archive",
+    "code": "source_code.read_source_code",
+    "csv": "delimited.read_delimited",
+    "docx": "docx.read_docx",
+    "eml": "mail.read_eml",
+    "epub": "epub.read_epub",
+    "html": "html.read_html",
+    "json": "json.read_json",
+    "jsonl": "json.read_json",
+    "md": "markdown.read_markdown",
+    "msg": "mail.read_msg",
+    "pdf": "pdf.read_pdf",
+    "pptx": "pptx.read_pptx",
+    "rst": "rst.read_rst",
+    "tsv": "delimited.read_delimited",
+    "txt": "text.read_text",
+    "xlsx": "xlsx.read_xlsx",
 }
+"""By kind, where in `ingest.readers` its reader stands. Each is loaded when a file needs it; all of
+them would take a reading process as long as the rest of its start."""
 
 UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufeff\ufffe\uffff]")
 """NUL and its like, half characters and non-characters: no text, and poison to JSON and SQLite."""
@@ -116,7 +106,7 @@ def _read(content: bytes, source: str, job: Job) -> tuple[str, Reading]:
         kind = kind_of(content, PurePosixPath(source).suffix.lower())
         if kind == "archive":
             name = PurePosixPath(source).name  # its suffixes say how it is packed
-        reading = READERS[kind](content, name, job)
+        reading = _reader(kind)(content, name, job)
     except (DocumentError, MemoryError):
         raise
     except RecursionError:
@@ -130,6 +120,15 @@ def _read(content: bytes, source: str, job: Job) -> tuple[str, Reading]:
     if not reading.blocks:
         raise DocumentError("The file holds no text.")
     return kind, reading
+
+
+@functools.cache
+def _reader(kind: str) -> Callable[[bytes, str, Job], Reading]:
+    module, name = READERS[kind].split(".")
+    found: Callable[[bytes, str, Job], Reading] = getattr(
+        importlib.import_module(f"ingest.readers.{module}"), name
+    )
+    return found
 
 
 def _clean(reading: Reading) -> Reading:

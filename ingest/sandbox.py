@@ -247,7 +247,7 @@ class _Worker:
 
 def serve() -> None:
     """Read files for the process that started this one, until it is gone."""
-    from ingest.read import read_content  # all the parsers: nobody but this process needs them
+    from ingest.read import read_content  # nobody but this process needs it
 
     arguments = json.loads(sys.argv[2])
     connection = Connection(arguments["fd"])
