@@ -10,7 +10,7 @@ In which of Chroma's collections one of ours lies is `chroma_graphs.py`'s.
 import itertools
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,7 +108,7 @@ class ChromaVectors:
         documents: Collection[str] | None = None,
     ) -> list[Near]:
         """Return the nearest vectors to `row`, shape (dimension,), nearest first."""
-        from chromadb.errors import NotFoundError
+        from chromadb.errors import ChromaError, NotFoundError
 
         if documents is not None and not documents:
             return []
@@ -119,18 +119,20 @@ class ChromaVectors:
                 found = graph.query(
                     query_embeddings=row[None], n_results=limit, where=where, include=["distances"]
                 )
-            except NotFoundError:  # it was emptied and dropped meanwhile
+            except NotFoundError:  # it was dropped meanwhile
                 return []
             pairs = zip(found["ids"][0], found["distances"][0], strict=True)
             return [Near(chunk_id, 1 - float(distance)) for chunk_id, distance in pairs]
 
         with self._translated():
-            graphs = self._graphs.read(collection)
-            if len(graphs) < 2:
-                return [near for graph in graphs for near in ask(graph)]
-            with ThreadPoolExecutor(min(len(graphs), os.cpu_count() or 1)) as pool:
-                near = itertools.chain.from_iterable(pool.map(ask, graphs))
-                return sorted(near, key=lambda one: -one.similarity)[:limit]
+            while True:
+                names = self._graphs.names(collection)
+                try:
+                    return _nearest(ask, self._graphs.read(collection), limit)
+                except ChromaError:
+                    if self._graphs.names(collection) == names:
+                        raise
+                    # One of them is being dropped, since it is empty: ask those that are left.
 
     def ids(self, collection: str | None = None) -> set[str]:
         """Return the ids of the vectors of a collection; None is all of them."""
@@ -274,6 +276,15 @@ class ChromaVectors:
             f"The Chroma server at {self._place} does not do its work: {what}",
             hint=f"Is it running? chroma run --host {url.hostname} --port {url.port or 8000}",
         )
+
+
+def _nearest(ask: Callable[[Any], list[Near]], graphs: Sequence[Any], limit: int) -> list[Near]:
+    """Return the nearest of what `ask` finds in each graph, nearest first."""
+    if len(graphs) < 2:
+        return [near for graph in graphs for near in ask(graph)]
+    with ThreadPoolExecutor(min(len(graphs), os.cpu_count() or 1)) as pool:
+        near = itertools.chain.from_iterable(pool.map(ask, graphs))
+        return sorted(near, key=lambda one: -one.similarity)[:limit]
 
 
 def _touched_since(mark: Path) -> bool:

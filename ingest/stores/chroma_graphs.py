@@ -72,6 +72,10 @@ class Graphs:
         parts = {name: found for name in names if (found := parts_of(name)) is not None}
         return {name: found[1:] for name, found in parts.items() if found[0] == self._index}
 
+    def names(self, collection: str) -> list[str]:
+        """Return Chroma's names for one of ours, in the order in which they were filled."""
+        return list(self._names_of(collection))
+
     def read(self, collection: str) -> list[Any]:
         """Return Chroma's collections behind one of ours; their graphs stay in memory."""
         if not self._read:
@@ -118,8 +122,9 @@ class Graphs:
         if self._catalogue is not None:
             held = self._catalogue.sizes(names)
             for name in set(names) - held.keys() - set(self._names_of(collection)[-1:]):
-                self.delete(name)
+                # First the name: whoever trips over a graph that is being dropped sees that it is.
                 self._names[collection] = [n for n in self._names[collection] if n != name]
+                self.delete(name)
 
     def stored(self, collection: str, ids: Sequence[str]) -> set[str]:
         """Return which of `ids` have to be left out when they are added: no graph knows of others.
@@ -152,7 +157,8 @@ class Graphs:
 
     def graph(self, name: str) -> Any:
         """Return Chroma's collection of that name, whose graph is in memory from then on."""
-        if name not in self._open:
+        graph = self._open.get(name)
+        if graph is None:
             if len(self._open) >= GRAPHS_HELD:
                 self._let_go()
             graph = self._client.get_collection(name, embedding_function=None)
@@ -160,7 +166,7 @@ class Graphs:
                 with zeroed_memory():
                     graph.count()  # one that was never written is begun once more
             self._open[name] = graph
-        return self._open[name]
+        return graph
 
     def delete(self, name: str) -> None:
         """Remove Chroma's collection of that name."""
