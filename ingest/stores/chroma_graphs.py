@@ -73,20 +73,29 @@ class Graphs:
         return {name: found[1:] for name, found in parts.items() if found[0] == self._index}
 
     def names(self, collection: str) -> list[str]:
-        """Return Chroma's names for one of ours, in the order in which they were filled."""
-        return list(self._names_of(collection))
+        """Return Chroma's names for one of ours, in the order in which they were filled.
+
+        The list is never changed, a new one takes its place.
+        """
+        if collection not in self._names:
+            ours = (self._model, collection)
+            found = sorted((n for n, what in self.listed().items() if what == ours), key=number_of)
+            if not found:
+                return []
+            self._names[collection] = found
+        return self._names[collection]
 
     def read(self, collection: str) -> list[Any]:
         """Return Chroma's collections behind one of ours; their graphs stay in memory."""
         if not self._read:
             with self._switching:
                 self._read = True
-        return [self.graph(name) for name in self._names_of(collection)]
+        return [self.graph(name) for name in self.names(collection)]
 
     @contextmanager
     def filling(self, collection: str) -> Iterator[tuple[Any, int]]:
         """Yield the graph that new vectors of a collection go to, and how many fit in one go."""
-        names = self._names_of(collection)
+        names = self.names(collection)
         room = self._room(names)
         if room <= 0:
             self._write_out(names[-1])
@@ -109,7 +118,7 @@ class Graphs:
 
         On a server that is the one graph with all of them: it passes over what it does not hold.
         """
-        names = self._names_of(collection)
+        names = self.names(collection)
         held = {name: list(ids) for name in names}
         if self._catalogue is not None:
             held = self._catalogue.holders(names, ids)
@@ -121,7 +130,7 @@ class Graphs:
         """Drop those of a folder's graphs `names` that are empty, but for the one to be filled."""
         if self._catalogue is not None:
             held = self._catalogue.sizes(names)
-            for name in set(names) - held.keys() - set(self._names_of(collection)[-1:]):
+            for name in set(names) - held.keys() - set(self.names(collection)[-1:]):
                 # First the name: whoever trips over a graph that is being dropped sees that it is.
                 self._names[collection] = [n for n in self._names[collection] if n != name]
                 self.delete(name)
@@ -133,12 +142,12 @@ class Graphs:
         """
         if self._catalogue is None:
             return set()
-        held = self._catalogue.holders(self._names_of(collection), ids)
+        held = self._catalogue.holders(self.names(collection), ids)
         return {chunk_id for some in held.values() for chunk_id in some}
 
     def ids(self, collection: str) -> set[str]:
         """Return the ids of the vectors of a collection."""
-        names = self._names_of(collection)
+        names = self.names(collection)
         if self._catalogue is not None:
             return self._catalogue.ids(names)
         return {
@@ -150,7 +159,7 @@ class Graphs:
 
     def count(self, collection: str) -> int:
         """Return how many vectors a collection has."""
-        names = self._names_of(collection)
+        names = self.names(collection)
         if self._catalogue is not None:
             return sum(self._catalogue.sizes(names).values())
         return sum(int(self.graph(name).count()) for name in names)
@@ -188,16 +197,6 @@ class Graphs:
     def close(self) -> None:
         """Let go of the folder or the connection."""
         close_client(self._client)
-
-    def _names_of(self, collection: str) -> list[str]:
-        """Return Chroma's names for one of ours, in the order in which they were filled."""
-        if collection not in self._names:
-            ours = (self._model, collection)
-            found = sorted((n for n, what in self.listed().items() if what == ours), key=number_of)
-            if not found:
-                return []
-            self._names[collection] = found
-        return self._names[collection]
 
     def _room(self, names: Sequence[str]) -> int:
         """Return how many vectors the last of `names` takes, or an empty graph if there is none."""
